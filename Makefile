@@ -1,0 +1,27 @@
+PYTHON ?= python3.11
+
+.PHONY: help setup demo check test bench-speed train clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: ## only set up: virtual environment and ComfyUI in .dev
+	@$(PYTHON) tools/dev.py setup
+
+demo: ## generate the demo picture with and without CAT Pruning, into demo/out
+	@$(PYTHON) tools/dev.py demo
+
+check: ## lint, formatting, import contract, types
+	@$(PYTHON) tools/dev.py check
+
+test: ## check, then all tests
+	@$(PYTHON) tools/dev.py test
+
+bench-speed: ## measure full and pruned steps at SD3's real width
+	@$(PYTHON) tools/dev.py bench-speed
+
+train: ## train the demo model (hours; resumes)
+	@$(PYTHON) tools/dev.py train
+
+clean: ## remove everything that was set up
+	rm -rf .dev demo/out

@@ -1,0 +1,47 @@
+"""Clusters of image tokens that look alike and lie together (arXiv 2502.00433, section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+
+NOISE_SCALE = 0.05
+ITERATIONS = 8
+
+
+def token_features(noise: torch.Tensor, grid: tuple[int, int], position_weight: float) -> torch.Tensor:
+    """Noise tokens [B, N, d] of a (rows, columns) grid -> features [B, N, d + 2]: scaled noise, then row and column.
+
+    Row and column run over 0..1, so that clusters become connected regions whatever the resolution.
+    """
+    rows, columns = grid
+    tokens = torch.arange(rows * columns, device=noise.device)
+    row, column = tokens // columns, tokens % columns
+    place = torch.stack((row / rows, column / columns), dim=-1).to(noise.dtype) * position_weight
+    return torch.cat((noise * NOISE_SCALE, place.expand(noise.shape[0], -1, -1)), dim=-1)
+
+
+def kmeans(features: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
+    """Batched k-means with a fixed number of iterations: features [B, N, f] -> cluster numbers [B, N] (int64).
+
+    The first centres are ``clusters`` different tokens chosen by ``seed``, the same for every sample. An empty cluster
+    keeps its centre. Everything is matrix products and an argmin on the tensors' device: no host read, and the same
+    result for the same input. With fewer tokens than clusters, every token is its own cluster.
+    """
+    tokens = features.shape[1]
+    clusters = min(clusters, tokens)
+    start = torch.randperm(tokens, generator=torch.Generator().manual_seed(seed % 2**63))[:clusters]
+    centres = features[:, start.to(features.device)]
+    numbers = torch.arange(clusters, device=features.device)
+    labels = _nearest(features, centres)
+    for _ in range(ITERATIONS):
+        member = (labels.unsqueeze(-1) == numbers).to(features.dtype)
+        size = member.sum(1).unsqueeze(-1)
+        mean = member.mT @ features / size.clamp(min=1)
+        centres = torch.where(size > 0, mean, centres)
+        labels = _nearest(features, centres)
+    return labels
+
+
+def _nearest(features: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
+    # ||x - c||^2 = ||x||^2 - 2 x.c + ||c||^2, and ||x||^2 does not change which centre is nearest
+    return (centres.square().sum(-1).unsqueeze(1) - 2 * features @ centres.mT).argmin(-1)

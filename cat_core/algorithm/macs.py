@@ -1,0 +1,44 @@
+"""Multiply-accumulates of a transformer call, from the shapes of its layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Linear-layer MACs of one transformer, and what its attention multiplies.
+
+    Attributes:
+        per_block_token: all blocks together, per computed image token.
+        per_image_token: embedding and output layers, per image token, computed or not.
+        per_text_token: all blocks and the text embedding, per text token.
+        per_sample: timestep, pooled text and modulation, per sample.
+        joint_widths: widths d of the layers where image and text attend to both.
+        image_widths: widths d of the layers where image tokens attend to image tokens.
+    """
+
+    per_block_token: int
+    per_image_token: int
+    per_text_token: int
+    per_sample: int
+    joint_widths: tuple[int, ...] = ()
+    image_widths: tuple[int, ...] = ()
+
+    def linear(self, tokens: int, computed: int, text: int) -> int:
+        """MACs of the linear layers for one sample with ``computed`` of ``tokens`` image tokens in the blocks."""
+        return (
+            self.per_block_token * computed
+            + self.per_image_token * tokens
+            + self.per_text_token * text
+            + self.per_sample
+        )
+
+    def attention(self, tokens: int, computed: int, text: int) -> int:
+        """MACs of QK^T and AV for one sample: queries of computed and text tokens, keys of all."""
+        joint = 2 * (computed + text) * (tokens + text) * sum(self.joint_widths)
+        return joint + 2 * computed * tokens * sum(self.image_widths)
+
+    def total(self, tokens: int, computed: int, text: int) -> int:
+        """Linear layers and attention for one sample."""
+        return self.linear(tokens, computed, text) + self.attention(tokens, computed, text)

@@ -1,0 +1,1 @@
+"""What a run remembers between steps: keys and values per layer, noise per token."""

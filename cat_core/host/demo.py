@@ -1,0 +1,207 @@
+"""The demo model: a 14 M parameter SD3-type transformer with its own words and its own linear autoencoder.
+
+It is trained by ``tools/train_demo.py`` and shipped as one safetensors file, so that the pack can be tried, tested and
+measured without downloading anything. The transformer is the host's own SD3 class (``comfy/model_base.py``); only the
+text encoder and the autoencoder, both a few lines, are defined here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models
+import torch
+from einops import rearrange
+from safetensors import safe_open
+
+DEMO_FILE = Path(__file__).parents[2] / "demo" / "cat_demo_sd3.safetensors"
+
+MAX_WORDS = 16
+WIDTH = 256
+LATENT_CHANNELS = 16
+PIXELS_PER_LATENT = 4
+
+# Arguments of the host's MMDiT: width 64 * depth, 6 blocks, position embedding computed for any resolution.
+TRANSFORMER = {
+    "in_channels": LATENT_CHANNELS,
+    "patch_size": 2,
+    "depth": WIDTH // 64,
+    "num_blocks": 6,
+    "input_size": None,
+    "adm_in_channels": WIDTH,
+    "context_embedder_config": {
+        "target": "torch.nn.Linear",
+        "params": {"in_features": WIDTH, "out_features": WIDTH},
+    },
+    "qk_norm": "rms",
+    "pos_embed_max_size": 64,
+}
+
+log = logging.getLogger(__name__)
+
+
+class DemoTokenizer:
+    """Maps a prompt to at most ``MAX_WORDS`` word numbers, padded with 0; words outside the vocabulary are left out."""
+
+    def __init__(self, vocabulary: list[str]):
+        self.number = {word: i for i, word in enumerate(vocabulary)}
+
+    def encode(self, text: str) -> list[int]:
+        """Return exactly ``MAX_WORDS`` numbers for ``text`` and log the words that the demo model does not know."""
+        words = re.findall(r"[a-z0-9\-]+", text.lower())
+        unknown = sorted({word for word in words if word not in self.number})
+        if unknown:
+            log.warning("CAT demo model: words it never saw are left out: %s", ", ".join(unknown))
+        numbers = [self.number[word] for word in words if word in self.number]
+        if len(numbers) > MAX_WORDS:
+            log.warning("CAT demo model: only the first %d known words of the prompt are used", MAX_WORDS)
+        return (numbers + [0] * MAX_WORDS)[:MAX_WORDS]
+
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **_: Any) -> dict[str, list]:
+        """Host interface (``comfy/sd.py: CLIP.tokenize``): one list of (number, weight) pairs."""
+        return {"words": [[(number, 1.0) for number in self.encode(text)]]}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {}
+
+
+class DemoTextEncoder(torch.nn.Module):
+    """Word vectors plus position vectors; the pooled vector is the mean of the word vectors."""
+
+    def __init__(self, words: int, dtype: torch.dtype | None = None, device: Any = None):
+        super().__init__()
+        self.word = torch.nn.Embedding(words, WIDTH, dtype=dtype, device=device)
+        self.position = torch.nn.Parameter(torch.zeros(MAX_WORDS, WIDTH, dtype=dtype, device=device))
+        self.dtypes = {self.word.weight.dtype}
+
+    def forward(self, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``numbers`` [B, MAX_WORDS] -> context [B, MAX_WORDS, WIDTH] and pooled [B, WIDTH]."""
+        vectors = self.word(numbers)
+        known = (numbers > 0).to(vectors.dtype).unsqueeze(-1)
+        pooled = (vectors * known).sum(1) / known.sum(1).clamp(min=1)
+        return vectors + self.position, pooled
+
+    def encode_token_weights(self, tokens: dict[str, list]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Host interface (``comfy/sd.py: CLIP.encode_from_tokens``)."""
+        numbers = [[number for number, _ in row] for row in tokens["words"]]
+        with torch.no_grad():
+            context, pooled = self(torch.tensor(numbers, device=self.word.weight.device))
+        return context.float(), pooled.float()
+
+    def set_clip_options(self, options: dict) -> None:
+        """Layer skipping has no meaning for word vectors."""
+
+    def reset_clip_options(self) -> None:
+        """Nothing to reset, see ``set_clip_options``."""
+
+
+class DemoAutoencoder(torch.nn.Module):
+    """Linear autoencoder: each 4x4 RGB patch and its 16 whitened principal components."""
+
+    def __init__(self):
+        super().__init__()
+        values = 3 * PIXELS_PER_LATENT**2
+        self.mean = torch.nn.Parameter(torch.zeros(values))
+        self.to_latent = torch.nn.Parameter(torch.zeros(values, LATENT_CHANNELS))
+        self.to_pixels = torch.nn.Parameter(torch.zeros(LATENT_CHANNELS, values))
+        self.format = comfy.latent_formats.SD3()
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """``pixels`` [B, 3, H, W] in -1..1 -> SD3-scaled latents [B, 16, H/4, W/4]."""
+        p = PIXELS_PER_LATENT
+        patches = rearrange(pixels, "b c (h p) (w q) -> b h w (c p q)", p=p, q=p)
+        latent = rearrange((patches - self.mean) @ self.to_latent, "b h w c -> b c h w")
+        return self.format.process_out(latent)
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """Inverse of :meth:`encode`."""
+        p = PIXELS_PER_LATENT
+        latent = rearrange(self.format.process_in(latent), "b c h w -> b h w c")
+        return rearrange(latent @ self.to_pixels + self.mean, "b h w (c p q) -> b c (h p) (w q)", p=p, q=p)
+
+
+def read_demo_file(path: Path = DEMO_FILE) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Return the tensors and the vocabulary of a demo model file (safetensors only)."""
+    if not path.is_file():
+        raise FileNotFoundError(f"The demo model {path.name} is missing from {path.parent}; reinstall CAT Pruning.")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if "vocabulary" not in metadata:
+            raise ValueError(f"{path.name} is not a CAT demo model: its metadata has no vocabulary.")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        return tensors, json.loads(metadata["vocabulary"])
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _load_model(weights: dict[str, torch.Tensor]) -> comfy.model_patcher.ModelPatcher:
+    """The host's SD3 model with the demo weights, in the precision that the host picks for the device."""
+    management = comfy.model_management
+    device, offload = management.get_torch_device(), management.unet_offload_device()
+    config = comfy.supported_models.SD3(dict(TRANSFORMER))
+    parameters = sum(tensor.numel() for tensor in weights.values())
+    supported = config.supported_inference_dtypes
+    dtype = management.unet_dtype(
+        device=device, model_params=parameters, supported_dtypes=supported, weight_dtype=torch.bfloat16
+    )
+    config.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, supported))
+    model = comfy.model_base.SD3(config, device=management.unet_inital_load_device(parameters, dtype))
+    model.load_model_weights(weights)
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=offload)
+
+
+def _load_clip(weights: dict[str, torch.Tensor], vocabulary: list[str]) -> comfy.sd.CLIP:
+    class Target:
+        params: ClassVar = {"words": len(vocabulary)}
+
+        @staticmethod
+        def clip(model_options: dict, **params: Any) -> DemoTextEncoder:
+            return DemoTextEncoder(**params)
+
+        @staticmethod
+        def tokenizer(**_: Any) -> DemoTokenizer:
+            return DemoTokenizer(vocabulary)
+
+    clip = comfy.sd.CLIP(Target, parameters=sum(tensor.numel() for tensor in weights.values()))
+    clip.load_sd(weights, full_model=True)
+    return clip
+
+
+def _load_vae(weights: dict[str, torch.Tensor]) -> comfy.sd.VAE:
+    """A host VAE whose network is the linear autoencoder (the host's pixel-space VAE is the one without a network)."""
+    vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})
+    autoencoder = DemoAutoencoder()
+    autoencoder.load_state_dict(weights)
+    vae.first_stage_model = autoencoder.to(vae.vae_dtype).eval()
+    vae.downscale_ratio = vae.upscale_ratio = PIXELS_PER_LATENT
+    vae.latent_channels = LATENT_CHANNELS
+    vae.patcher = comfy.model_patcher.ModelPatcher(
+        autoencoder, load_device=vae.device, offload_device=comfy.model_management.vae_offload_device()
+    )
+    return vae
+
+
+def load_demo(path: Path = DEMO_FILE) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """Load MODEL, CLIP and VAE of the demo model.
+
+    Raises:
+        FileNotFoundError: the model file is missing.
+        ValueError: the file is not a demo model.
+    """
+    tensors, vocabulary = read_demo_file(path)
+    return (
+        _load_model(_part(tensors, "model.")),
+        _load_clip(_part(tensors, "text."), vocabulary),
+        _load_vae(_part(tensors, "vae.")),
+    )

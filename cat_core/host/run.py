@@ -1,0 +1,271 @@
+"""One sampling run: what is remembered from step to step, and what each model call does with it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..algorithm.schedule import Schedule, StepKind
+from ..algorithm.selection import Selection, Selector
+from ..caching.kv import KVCache
+from ..caching.noise import NoiseCache
+from ..report import Call, Report, Step
+from ..settings import CATSettings
+from .attention import CapturingAttention, PrunedAttention
+from .families.family import Family
+from .tokens import TokenGrid
+
+log = logging.getLogger(__name__)
+
+OVERRIDE = "optimized_attention_override"
+# A conditioning in a run: its uuid, whether it is the conditional (0) or another one, and its latent's shape.
+Key = tuple[Any, int, tuple[int, ...]]
+
+
+@dataclass
+class Branch:
+    """What is remembered of one conditioning."""
+
+    grid: TokenGrid
+    kv: KVCache
+    noise: NoiseCache | None = None
+    reference: torch.Tensor | None = None
+    """Noise before the latest full step, which change is measured against."""
+    context_shape: tuple[int, ...] | None = None
+
+
+@dataclass
+class ModelCall:
+    """The host's arguments of one model call (``comfy/model_base.py: BaseModel.apply_model``) and its conditionings."""
+
+    execute: Callable[..., torch.Tensor]
+    x: torch.Tensor
+    timestep: torch.Tensor
+    concat: Any
+    context: torch.Tensor | None
+    control: Any
+    options: dict[str, Any]
+    extra: dict[str, Any]
+    keys: list[Key] = field(init=False)
+
+    def __post_init__(self) -> None:
+        uuids, conds = self.options.get("uuids", []), self.options.get("cond_or_uncond", [])
+        samples = len(self.x) // max(len(uuids), 1)
+        self.keys = [(uuid, cond, (samples, *self.x.shape[1:])) for uuid, cond in zip(uuids, conds, strict=True)]
+
+    def run(self, options: dict[str, Any] | None = None, control: Any = None) -> torch.Tensor:
+        """Call the model, by default exactly as the host would."""
+        if options is None:
+            options, control = self.options, self.control
+        return self.execute(self.x, self.timestep, self.concat, self.context, control, options, **self.extra)
+
+    @property
+    def context_shape(self) -> tuple[int, ...] | None:
+        return None if self.context is None else tuple(self.context.shape[1:])
+
+
+class Run:
+    """State of one sampling run, made when it starts and closed when it ends, however it ends.
+
+    Args:
+        settings: the knobs.
+        family: the model's architecture, or None where it is not known.
+        transformer: the model's diffusion transformer.
+        sigmas: the run's noise levels.
+        reason: why this run must not be pruned, or None.
+    """
+
+    def __init__(
+        self,
+        settings: CATSettings,
+        family: Family | None,
+        transformer: torch.nn.Module,
+        sigmas: list[float],
+        reason: str | None = None,
+    ):
+        self.settings, self.family, self.transformer = settings, family, transformer
+        self.schedule = Schedule(sigmas, settings)
+        cost = family.cost(transformer) if family else None
+        self.report = Report(family.name if family else type(transformer).__name__, settings, cost)
+        self.active = self._allowed(reason or self.schedule.reason_against())
+        self.branches: dict[Key, Branch] = {}
+        self.selectors: dict[tuple[int, ...], Selector] = {}
+        self.selections: dict[tuple[int, ...], Selection] = {}
+        self.masks: list[tuple[Step, Selection, TokenGrid]] = []
+        self.step = -1
+        self.sigma = 0.0
+        self.seen: set[Key] = set()
+        self.started = time.perf_counter()
+
+    def _allowed(self, reason: str | None) -> bool:
+        """Note why something runs in full, once each; True if there is no reason."""
+        if reason and reason not in self.report.reasons:
+            self.report.reasons.append(reason)
+            log.info("CAT Pruning runs in full: %s", reason)
+        return reason is None
+
+    def begin_evaluation(self, sigma: float) -> None:
+        """The sampler asks for the noise at ``sigma``: find the step, and forget the last step's selections."""
+        self.sigma = sigma
+        self.seen.clear()
+        step = self.schedule.step(sigma)
+        if step != self.step:
+            self.step = step
+            self.selections.clear()
+            self.report.steps.append(Step(step, sigma))
+
+    def call(self, call: ModelCall) -> torch.Tensor:
+        """Answer one model call: in full, pruned, or from the forecast alone."""
+        if self.step < 0 or not call.keys:
+            return call.run()
+        kind = self.schedule.kinds[self.step]
+        if not self.active or not self._allowed(self._reason_against(call, kind)):
+            self._count(call, call_tokens=self._tokens(call))
+            return call.run()
+        self.seen.update(call.keys)
+        if kind is not StepKind.FULL and not self._allowed(self._reason_for_full(call, kind)):
+            kind = StepKind.FULL
+        return {StepKind.FULL: self._full, StepKind.PRUNED: self._pruned, StepKind.IDLE: self._idle}[kind](call)
+
+    def _reason_against(self, call: ModelCall, kind: StepKind) -> str | None:
+        """Why this call must not touch what is remembered."""
+        if self.seen.intersection(call.keys):
+            return "a conditioning is evaluated more than once at a step (another guidance node does this)"
+        if call.x.ndim != 4:
+            return f"latents of {call.x.ndim} dimensions are not supported"
+        if self.sigma <= 0:
+            return "the sampler asks for a noise level of zero"
+        return self.family.foreign_hooks(call.options) if self.family else None
+
+    def _reason_for_full(self, call: ModelCall, kind: StepKind) -> str | None:
+        """Why this call of a pruned or idle step must be computed in full."""
+        branches = [self.branches.get(key) for key in call.keys]
+        if any(branch is None or branch.noise is None for branch in branches):
+            return "a conditioning starts in the middle of the run"
+        if kind is StepKind.PRUNED and any(b is None or not b.kv.layers for b in branches):
+            return "a conditioning has no cached keys and values at a pruned step"
+        if any(branch is None or branch.context_shape != call.context_shape for branch in branches):
+            return "a conditioning changes its length in the middle of the run"
+        return None
+
+    def _full(self, call: ModelCall) -> torch.Tensor:
+        branches = [self._branch(key) for key in call.keys]
+        options = call.options
+        if self.schedule.next_is(self.step, StepKind.PRUNED):
+            capture = CapturingAttention([branch.kv for branch in branches], options.get(OVERRIDE))
+            options = {**options, OVERRIDE: capture}
+        denoised = call.run(options, call.control)
+        self._count(call, branches[0].grid.tokens)
+        for branch, noise in zip(branches, self._noise(call, denoised), strict=True):
+            tokens = branch.grid.to_tokens(noise)
+            branch.context_shape = call.context_shape
+            if branch.noise is None:
+                branch.reference, branch.noise = tokens, NoiseCache(tokens, self.sigma)
+            else:
+                branch.reference = branch.noise.latest
+                branch.noise.update(tokens, self.sigma)
+        for selector in self.selectors.values():
+            selector.refreshed()
+        self._note_memory()
+        return denoised
+
+    def _pruned(self, call: ModelCall) -> torch.Tensor:
+        assert self.family is not None
+        branches = [self.branches[key] for key in call.keys]
+        grid = branches[0].grid
+        selection = self._selection(call.keys[0][2])
+        whole_batch = selection.repeat(len(branches))
+        options, control = self.family.prune(self.transformer, call.options, call.control, whole_batch)
+        caches = [branch.kv for branch in branches]
+        options[OVERRIDE] = PrunedAttention(caches, selection, call.options.get(OVERRIDE))
+        denoised = call.run(options, control)
+        self._count(call, grid.tokens, selection.count)
+        mask = selection.mask()
+        pixels = grid.to_latent(mask)
+        outputs = []
+        for branch, x, new, noise in zip(
+            branches,
+            call.x.chunk(len(branches)),
+            denoised.chunk(len(branches)),
+            self._noise(call, denoised),
+            strict=True,
+        ):
+            assert branch.noise is not None
+            held = branch.grid.to_latent(branch.noise.at(self.sigma, self.settings.forecast))
+            outputs.append(torch.where(pixels, new, x - self.sigma * held))
+            branch.noise.update(branch.grid.to_tokens(noise), self.sigma, mask)
+        return torch.cat(outputs)
+
+    def _idle(self, call: ModelCall) -> torch.Tensor:
+        branches = [self.branches[key] for key in call.keys]
+        self._count(call, branches[0].grid.tokens, 0)
+        outputs = []
+        for branch, x in zip(branches, call.x.chunk(len(branches)), strict=True):
+            assert branch.noise is not None
+            noise = branch.grid.to_latent(branch.noise.at(self.sigma, self.settings.forecast))
+            outputs.append(x - self.sigma * noise)
+        return torch.cat(outputs)
+
+    def _noise(self, call: ModelCall, denoised: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(x - denoised) / sigma per conditioning: the predicted noise, or velocity for flow models."""
+        return ((call.x - denoised) / self.sigma).chunk(len(call.keys))
+
+    def _branch(self, key: Key) -> Branch:
+        if key not in self.branches:
+            dtype, device = self.settings.cache_dtype, self.settings.cache_device
+            kv = KVCache(None if dtype == "model" else getattr(torch, dtype), None if device == "model" else device)
+            self.branches[key] = Branch(self._grid(key), kv)
+        return self.branches[key]
+
+    def _grid(self, key: Key) -> TokenGrid:
+        return TokenGrid(*key[2][-2:], self.family.patch_size if self.family else 1)
+
+    def _selection(self, shape: tuple[int, ...]) -> Selection:
+        """This step's selection for latents of ``shape``, from the first conditional branch that has it."""
+        if shape not in self.selections:
+            lead = next((k for k in self.branches if k[2] == shape and k[1] == 0), None)
+            branch = self.branches[lead or next(k for k in self.branches if k[2] == shape)]
+            assert branch.noise is not None
+            assert branch.reference is not None
+            if shape not in self.selectors:
+                self.selectors[shape] = Selector(self.settings, branch.grid.shape)
+            noise = branch.noise.at(self.sigma, self.settings.forecast)
+            selection = self.selectors[shape].select(noise, branch.reference)
+            self.selections[shape] = selection
+            self.masks.append((self.report.steps[-1], selection, branch.grid))
+        return self.selections[shape]
+
+    def _tokens(self, call: ModelCall) -> int:
+        return self._grid(call.keys[0]).tokens
+
+    def _count(self, call: ModelCall, call_tokens: int, computed: int | None = None) -> None:
+        """Note the call in the report; ``computed`` None means all tokens."""
+        text = 0 if call.context is None else call.context.shape[1]
+        computed = call_tokens if computed is None else computed
+        samples = len(call.x) // len(call.keys)
+        self.report.steps[-1].calls += [Call(samples, call_tokens, computed, text) for _ in call.keys]
+
+    def _note_memory(self) -> None:
+        held = sum(b.kv.bytes + (b.noise.bytes if b.noise else 0) for b in self.branches.values())
+        self.report.cache_bytes = max(self.report.cache_bytes, held)
+
+    def close(self, finished: bool) -> Report:
+        """End the run: drop every tensor and return the report."""
+        for step, selection, grid in self.masks:
+            # area conditionings have grids of their own: the picture shows the first
+            if step.selected is None:
+                step.selected = selection.mask().view(-1, *grid.shape).cpu().numpy()
+        for selector in list(self.selectors.values())[:1]:
+            if selector.labels is not None:
+                self.report.clusters = selector.labels.view(-1, *selector.grid).cpu().numpy()
+        self.masks.clear()
+        for store in (self.branches, self.selectors, self.selections):
+            store.clear()
+        self.report.seconds = time.perf_counter() - self.started
+        self.report.finished = finished
+        return self.report

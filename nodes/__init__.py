@@ -1,0 +1,8 @@
+"""The nodes, each a thin layer over ``cat_core``."""
+
+from .demo import CATPruningDemoLoader
+from .patch import CATPruning
+from .report import CATPruningReport
+from .settings import CATPruningSettings
+
+NODES = [CATPruning, CATPruningSettings, CATPruningReport, CATPruningDemoLoader]

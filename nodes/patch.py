@@ -1,0 +1,36 @@
+"""The node that attaches CAT Pruning to a model."""
+
+from comfy_api.latest import io
+
+from ..cat_core.host.patcher import attach, detach
+from .types import CATEGORY, Settings
+
+
+class CATPruning(io.ComfyNode):
+    """Attach CAT Pruning to a clone of the model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CATPruning",
+            display_name="CAT Pruning",
+            category=CATEGORY,
+            description=(
+                "Makes a diffusion transformer faster: at most steps only the image tokens that still change are "
+                "computed. A model or graph that it cannot serve samples as without it, and the report says why."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model to speed up. SD3 and SD3.5 are supported."),
+                io.Boolean.Input(
+                    "enabled", default=True, tooltip="Off: the model samples exactly as without this node."
+                ),
+                Settings.Input(
+                    "settings", optional=True, tooltip="From CAT Pruning Settings; defaults if not connected."
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="Connect to the sampler, and to CAT Pruning Report.")],
+        )
+
+    @classmethod
+    def execute(cls, model, enabled: bool, settings=None) -> io.NodeOutput:
+        return io.NodeOutput(attach(model, settings) if enabled else detach(model))

@@ -1,0 +1,45 @@
+"""The node that tells what the last run did."""
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..cat_core.host.patcher import last_report
+from ..cat_core.report import Report
+from .types import CATEGORY
+
+
+class CATPruningReport(io.ComfyNode):
+    """Show what CAT Pruning did in the run that made a latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CATPruningReport",
+            display_name="CAT Pruning Report",
+            category=CATEGORY,
+            description="What CAT Pruning computed in the run that made this latent, and why anything ran in full.",
+            inputs=[
+                io.Model.Input("model", tooltip="The same model that goes into the sampler."),
+                io.Latent.Input("latent", tooltip="The sampler's output, so that the report comes after the run."),
+            ],
+            outputs=[
+                io.Latent.Output("out_latent", display_name="latent", tooltip="The latent, unchanged."),
+                io.String.Output("report", display_name="report", tooltip="What was computed, in a few lines."),
+                io.Image.Output(
+                    "steps",
+                    display_name="steps",
+                    tooltip="One tile a step: blue is a full step, bright tokens were computed, dark ones were not.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model, latent) -> io.NodeOutput:
+        try:
+            report = last_report(model)
+            text = report.text() if report else "No run yet: connect the very model that goes into the sampler."
+        except ValueError as error:
+            report, text = None, str(error)
+        picture = torch.from_numpy((report or Report("")).picture()).unsqueeze(0)
+        return io.NodeOutput(latent, text, picture, ui=ui.PreviewText(text))
