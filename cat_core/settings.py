@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 CACHE_DTYPES = ("model", "float32", "float16", "bfloat16", "float8_e4m3fn")
@@ -75,9 +75,11 @@ class CATSettings:
 
     def to_json(self) -> str:
         """All knobs but the focus mask, as one JSON object."""
-        return json.dumps(
-            {key: value for key, value in asdict(replace(self, focus_mask=None)).items() if key != "focus_mask"}
-        )
+        return json.dumps({name: getattr(self, name) for name in self._json_names()})
+
+    @classmethod
+    def _json_names(cls) -> list[str]:
+        return [field.name for field in fields(cls) if field.name != "focus_mask"]
 
     @classmethod
     def from_json(cls, text: str) -> CATSettings:
@@ -88,9 +90,9 @@ class CATSettings:
             raise ValueError(f"CAT settings must be a JSON object: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"CAT settings must be a JSON object, not {type(values).__name__}.")
-        known = {field.name for field in fields(cls)} - {"focus_mask"}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"Unknown CAT settings {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+        known = cls._json_names()
+        if unknown := sorted(set(values).difference(known)):
+            raise ValueError(f"Unknown CAT settings {', '.join(unknown)}; known are {', '.join(known)}.")
         return cls(**values)
 
 

@@ -31,10 +31,9 @@ def kmeans(features: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
     clusters = min(clusters, tokens)
     start = torch.randperm(tokens, generator=torch.Generator().manual_seed(seed % 2**63))[:clusters]
     centres = features[:, start.to(features.device)]
-    numbers = torch.arange(clusters, device=features.device)
     labels = _nearest(features, centres)
     for _ in range(ITERATIONS):
-        member = (labels.unsqueeze(-1) == numbers).to(features.dtype)
+        member = membership(labels, clusters, features.dtype)
         size = member.sum(1).unsqueeze(-1)
         mean = member.mT @ features / size.clamp(min=1)
         centres = torch.where(size > 0, mean, centres)
@@ -45,3 +44,8 @@ def kmeans(features: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
 def _nearest(features: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     # ||x - c||^2 = ||x||^2 - 2 x.c + ||c||^2, and ||x||^2 does not change which centre is nearest
     return (centres.square().sum(-1).unsqueeze(1) - 2 * features @ centres.mT).argmin(-1)
+
+
+def membership(labels: torch.Tensor, clusters: int, dtype: torch.dtype) -> torch.Tensor:
+    """Cluster numbers [B, N] -> one-hot [B, N, clusters] (torch's own one_hot reads the labels on the host)."""
+    return (labels.unsqueeze(-1) == torch.arange(clusters, device=labels.device)).to(dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..settings import CATSettings
-from .clustering import kmeans, token_features
+from .clustering import kmeans, membership, token_features
 
 # The first three clusters get 3, 2 and 1 sixths of the clusters' share (section 3.3).
 TOP_CLUSTER_WEIGHTS = (3, 2, 1)
@@ -109,7 +109,7 @@ class Selector:
     def _priority(self, change, labels, frequency, first: bool) -> torch.Tensor:
         """[B, N]: above 2 for tokens inside their cluster's quota, 0..1 by staleness for the others."""
         magnitude = change.norm(dim=-1)
-        member = torch.nn.functional.one_hot(labels, min(self.settings.clusters, self.tokens)).to(change.dtype)
+        member = membership(labels, min(self.settings.clusters, self.tokens), change.dtype)
         scores = cluster_scores(change, labels, member, self.grid, smooth=first)
         place = scores.argsort(descending=True).argsort()  # 0 for the cluster that changed most
         quota = cluster_quotas(place, self.count, self.settings.cluster_share, first).gather(1, labels)

@@ -47,10 +47,15 @@ class KVCache:
         if first:
             buffer[:, :first].copy_(new[:, :first])
         places = selection.rows(buffer.shape[1], first).to(buffer.device)
-        buffer.flatten(0, 1).index_copy_(0, places, new[:, first:].flatten(0, 1))
+        _bits(buffer).flatten(0, 1).index_copy_(0, places, _bits(new)[:, first:].flatten(0, 1))
         return buffer.to(rows.device, rows.dtype)
 
     @property
     def bytes(self) -> int:
         """Memory held."""
         return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer)
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """8-bit floats as bytes: torch copies rows of these, but not of those."""
+    return tensor.view(torch.uint8) if tensor.element_size() == 1 else tensor

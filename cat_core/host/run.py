@@ -219,7 +219,9 @@ class Run:
         if key not in self.branches:
             dtype, device = self.settings.cache_dtype, self.settings.cache_device
             kv = KVCache(None if dtype == "model" else getattr(torch, dtype), None if device == "model" else device)
-            self.branches[key] = Branch(self._grid(key), kv)
+            branch = self.branches[key] = Branch(self._grid(key), kv)
+            if key[2] not in self.selectors:
+                self.selectors[key[2]] = Selector(self.settings, branch.grid.shape)
         return self.branches[key]
 
     def _grid(self, key: Key) -> TokenGrid:
@@ -232,8 +234,6 @@ class Run:
             branch = self.branches[lead or next(k for k in self.branches if k[2] == shape)]
             assert branch.noise is not None
             assert branch.reference is not None
-            if shape not in self.selectors:
-                self.selectors[shape] = Selector(self.settings, branch.grid.shape)
             noise = branch.noise.at(self.sigma, self.settings.forecast)
             selection = self.selectors[shape].select(noise, branch.reference)
             self.selections[shape] = selection

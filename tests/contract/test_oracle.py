@@ -1,0 +1,98 @@
+"""Every family's gathered computation equals the dense one."""
+
+import pytest
+import torch
+from cat_core.host.patcher import attach, last_report
+from cat_core.settings import CATSettings
+from contract.oracle import Oracle
+from small import CONFIGS, Residuals, conditioning, noise_for, sample, small_model
+
+SIZES = {"square": (16, 16), "wide": (12, 20), "odd": (15, 17)}
+PRUNED = {"paper": {"refresh_interval": 0, "forecast": 0.0}, "forecast": {"refresh_interval": 3, "forecast": 0.8}}
+
+
+def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / other.norm())
+
+
+def against_oracle(model, settings: CATSettings, noise: torch.Tensor, **sampling) -> float:
+    """Sample pruned, then densely with the same selections; return their relative difference."""
+    pruned = attach(model, settings)
+    picture = sample(pruned, noise, **sampling)
+    report = last_report(pruned)
+    assert report.reasons == []
+    assert report.count("pruned") >= 3
+    oracle = Oracle([s.selected for s in report.steps], [s.sigma for s in report.steps], settings.forecast)
+    dense = sample(oracle.attach(model), noise, **sampling)
+    stock = sample(model, noise, **sampling)
+    assert relative_error(picture, stock) > 1e-3, "pruning that changes nothing proves nothing"
+    return relative_error(picture, dense)
+
+
+@pytest.mark.parametrize("knobs", PRUNED.values(), ids=PRUNED)
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_pruned_run_equals_the_dense_one(name, batch, size, knobs):
+    settings = CATSettings(warmup_steps=3, **knobs)
+    assert against_oracle(small_model(name), settings, noise_for(batch, *size)) < 1e-4
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_conditionings_of_unequal_length_run_apart_and_equal_the_dense_run(name):
+    settings = CATSettings(warmup_steps=3, refresh_interval=0)
+    prompts = {"positive": conditioning(1, tokens=9), "negative": conditioning(2, tokens=5)}
+    assert against_oracle(small_model(name), settings, noise_for(2, 16, 16), **prompts) < 1e-4
+
+
+def test_two_positive_prompts_and_no_guidance():
+    settings = CATSettings(warmup_steps=3, refresh_interval=0)
+    both = conditioning(1) + conditioning(3)
+    assert against_oracle(small_model(), settings, noise_for(1, 16, 16), positive=both, cfg=1.0) < 1e-4
+
+
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_control_residuals_reach_the_tokens_they_belong_to(blocks):
+    control = {"control": Residuals(blocks, 64), "control_apply_to_uncond": True}
+    prompts = {"positive": conditioning(1, **control), "negative": conditioning(2, **control)}
+    settings = CATSettings(warmup_steps=3, refresh_interval=0)
+    assert against_oracle(small_model(), settings, noise_for(2, 16, 16), **prompts) < 1e-4
+
+
+def test_the_oracle_notices_a_wrong_row(monkeypatch):
+    """Gather with neighbouring rows' indices: the comparison must fail."""
+    from cat_core.algorithm.selection import Selection
+
+    gather = Selection.gather
+    monkeypatch.setattr(Selection, "gather", lambda self, tokens: gather(self, tokens.roll(1, dims=1)))
+    settings = CATSettings(warmup_steps=3, refresh_interval=0)
+    assert against_oracle(small_model(), settings, noise_for(1, 16, 16)) > 1e-3
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpm_2"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_keep_ratio_one_equals_the_unpatched_model(name, sampler):
+    model, noise = small_model(name), noise_for(2, 12, 14)
+    pruned = attach(model, CATSettings(keep_ratio=1.0))
+    assert torch.equal(sample(pruned, noise, sampler=sampler), sample(model, noise, sampler=sampler))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_all_tokens_through_the_gathered_path_equal_the_unpatched_model(name):
+    """A keep ratio that rounds to every token: pruned steps that gather, attend to the cache and scatter everything."""
+    model, noise = small_model(name), noise_for(2, 12, 14)
+    pruned = attach(model, CATSettings(keep_ratio=0.999, warmup_steps=3, refresh_interval=0))
+    assert relative_error(sample(pruned, noise), sample(model, noise)) < 1e-5
+    assert last_report(pruned).count("full") == 10
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_full_steps_are_bit_equal_while_they_fill_the_caches(name):
+    model, noise = small_model(name), noise_for(2, 12, 14)
+    seen = {"stock": [], "pruned": []}
+    settings = CATSettings(warmup_steps=4, refresh_interval=0)
+    for label, patched in (("stock", model), ("pruned", attach(model, settings))):
+        sample(patched, noise, callback=lambda step, x0, x, total, label=label: seen[label].append(x0.clone()))
+    same = [torch.equal(a, b) for a, b in zip(seen["stock"], seen["pruned"], strict=True)]
+    assert same[:4] == [True] * 4
+    assert not same[4]

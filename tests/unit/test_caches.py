@@ -1,0 +1,74 @@
+"""Noise and key/value caches."""
+
+import pytest
+import torch
+from cat_core.algorithm.forecast import forecast
+from cat_core.algorithm.selection import Selection
+from cat_core.caching.kv import KVCache
+from cat_core.caching.noise import NoiseCache
+
+
+def test_a_straight_line_is_forecast_exactly():
+    line = lambda sigma: torch.full((1, 3, 2), 2 * sigma + 1)  # noqa: E731
+    cache = NoiseCache(line(1.0), 1.0)
+    cache.update(line(0.8), 0.8)
+    assert torch.allclose(cache.at(0.5, 1.0), line(0.5))
+    assert torch.allclose(cache.at(0.5, 0.0), line(0.8))
+    assert torch.allclose(cache.at(0.5, 0.5), (line(0.5) + line(0.8)) / 2)
+
+
+def test_every_token_has_a_trend_of_its_own():
+    cache = NoiseCache(torch.zeros(1, 2, 1), 1.0)
+    cache.update(torch.ones(1, 2, 1), 0.5)
+    cache.update(torch.full((1, 2, 1), 3.0), 0.25, mask=torch.tensor([[[True], [False]]]))
+    assert cache.at(0.0, 1.0).flatten().tolist() == [5.0, 2.0]
+
+
+def test_without_a_trend_the_value_is_held():
+    value = torch.randn(1, 4, 2)
+    sigma = torch.full((1, 4, 1), 0.7)
+    assert torch.equal(forecast(value, sigma, value + 1, sigma, 0.1, 1.0), value)
+
+
+def test_a_second_evaluation_at_the_same_sigma_keeps_the_trend():
+    cache = NoiseCache(torch.zeros(1, 1, 1), 1.0)
+    cache.update(torch.full((1, 1, 1), 9.0), 0.5)
+    cache.update(torch.ones(1, 1, 1), 0.5)
+    assert cache.at(0.0, 1.0).item() == 2.0
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_renewed_rows_replace_the_cached_ones_in_place(first):
+    batch, tokens, width = 2, 6, 4
+    key, value = torch.randn(batch, first + tokens, width), torch.randn(batch, first + tokens, width)
+    cache = KVCache()
+    cache.store(0, key, value)
+    before = [buffer.data_ptr() for buffer in cache.layers[0]]
+    selection = Selection(torch.tensor([[0, 3], [2, 5]]), tokens)
+    rows = torch.randn(batch, first + 2, width)
+    keys, _ = cache.renew(0, rows, rows, selection, first)
+    expected = key.clone()
+    expected[:, :first] = rows[:, :first]
+    for sample in range(batch):
+        expected[sample, first + selection.indices[sample]] = rows[sample, first:]
+    assert torch.equal(keys, expected)
+    assert [buffer.data_ptr() for buffer in cache.layers[0]] == before
+
+
+def test_the_cache_keeps_a_copy():
+    key = torch.zeros(1, 2, 3)
+    cache = KVCache()
+    cache.store(0, key, key)
+    key.fill_(7)
+    assert cache.layers[0][0].sum() == 0
+
+
+def test_a_smaller_dtype_saves_memory_and_is_given_back_as_asked():
+    rows = torch.randn(1, 8, 16)
+    cache, small = KVCache(), KVCache(torch.float8_e4m3fn)
+    for held in (cache, small):
+        held.store(0, rows, rows)
+    assert small.bytes * 4 == cache.bytes
+    keys, _ = small.renew(0, rows, rows, Selection(torch.arange(8)[None], 8), 0)
+    assert keys.dtype == rows.dtype
+    assert torch.allclose(keys, rows, rtol=0.07, atol=0.01)

@@ -1,0 +1,52 @@
+"""Clustering of tokens."""
+
+import torch
+from cat_core.algorithm.clustering import kmeans, token_features
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def test_features_are_scaled_noise_and_place():
+    features = token_features(torch.ones(2, 6, 4), (2, 3), position_weight=2.0)
+    assert features.shape == (2, 6, 6)
+    assert torch.allclose(features[0, 4], torch.tensor([0.05, 0.05, 0.05, 0.05, 2 * 0.5, 2 / 3]))
+
+
+def test_well_separated_groups_are_found():
+    group = torch.arange(60) % 3
+    features = (group.unsqueeze(1) * 10.0 + torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) * 0.1)[None]
+    # a seed whose first centres lie in three groups: k-means finds the optimum from there
+    seed = next(s for s in range(99) if len(set(group[_first(60, 3, s)].tolist())) == 3)
+    labels = kmeans(features, 3, seed)[0]
+    assert all(len(set(labels[group == g].tolist())) == 1 for g in range(3))
+    assert len(set(labels.tolist())) == 3
+
+
+def _first(tokens: int, clusters: int, seed: int) -> torch.Tensor:
+    return torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))[:clusters]
+
+
+def test_a_sample_is_clustered_as_if_alone():
+    features = torch.randn(3, 50, 6, generator=torch.Generator().manual_seed(1))
+    together = kmeans(features, 7, seed=5)
+    assert all(torch.equal(together[i], kmeans(features[i : i + 1], 7, seed=5)[0]) for i in range(3))
+
+
+def test_more_iterations_lower_the_distance_to_the_centres():
+    features = torch.randn(1, 200, 4, generator=torch.Generator().manual_seed(2))
+    labels = kmeans(features, 5, seed=0)
+    assert _spread(features[0], labels[0]) < _spread(features[0], torch.arange(200) % 5)
+
+
+def _spread(points: torch.Tensor, labels: torch.Tensor) -> float:
+    groups = (points[labels == label] for label in labels.unique())
+    return sum(float((group - group.mean(0)).square().sum()) for group in groups)
+
+
+@settings(deadline=None, max_examples=50)
+@given(tokens=st.integers(1, 40), clusters=st.integers(1, 60), seed=st.integers(0, 2**64 - 1))
+def test_labels_are_in_range_whatever_the_numbers(tokens, clusters, seed):
+    labels = kmeans(torch.zeros(2, tokens, 3), clusters, seed)
+    assert labels.shape == (2, tokens)
+    assert labels.min() >= 0
+    assert labels.max() < min(clusters, tokens)

@@ -1,0 +1,29 @@
+"""All tensors are made on the device of those that are given: checked with fake tensors on a GPU that is not there."""
+
+import torch
+from cat_core.algorithm.selection import Selector
+from cat_core.caching.kv import KVCache
+from cat_core.caching.noise import NoiseCache
+from cat_core.settings import CATSettings
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+def test_selection_and_caches_stay_on_the_device():
+    with FakeTensorMode():
+        noise = torch.randn(2, 64, 16, device="cuda")
+        held = NoiseCache(noise, 1.0)
+        held.update(noise, 0.9)
+        selector = Selector(CATSettings(focus_mask=None), (8, 8))
+        for _ in range(2):
+            selection = selector.select(held.at(0.8, 0.9), held.latest)
+        assert selection.indices.device.type == "cuda"
+        assert selection.indices.shape == (2, 19)
+        held.update(noise, 0.8, selection.mask())
+        rows = torch.randn(2, 70, 32, device="cuda", dtype=torch.bfloat16)
+        cache = KVCache()
+        cache.store(0, rows, rows)
+        keys, values = cache.renew(0, rows[:, :25], rows[:, :25], selection, 6)
+        assert {keys.device.type, values.device.type, held.at(0.7, 0.9).device.type} == {"cuda"}
+        assert keys.dtype == torch.bfloat16
+        full = selection.scatter(selection.gather(noise))
+        assert full.device.type == "cuda"

@@ -1,0 +1,72 @@
+"""Which steps are full, pruned or idle."""
+
+import pytest
+from cat_core.algorithm.schedule import Schedule, StepKind, automatic_warmup
+from cat_core.settings import PAPER, CATSettings
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def sigmas(steps: int) -> list[float]:
+    return [1 - i / steps for i in range(steps + 1)]
+
+
+def picture(schedule: Schedule) -> str:
+    return "".join(kind.value[0] for kind in schedule.kinds)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"),
+    [
+        ({"warmup_steps": 4, "refresh_interval": 0, "final_full_steps": 0}, "ffffpppppp"),
+        ({"warmup_steps": 4, "refresh_interval": 3, "final_full_steps": 1}, "ffffppfppf"),
+        ({"warmup_steps": 2, "refresh_interval": 2, "final_full_steps": 2}, "ffpfpfpfff"),
+        ({"warmup_steps": 4, "refresh_interval": 3, "final_full_steps": 1, "keep_ratio": 0.0}, "ffffiifiif"),
+        ({"warmup_steps": 1, "refresh_interval": 1}, "ffffffffff"),
+        ({"keep_ratio": 1.0}, "ffffffffff"),
+    ],
+)
+def test_kinds_of_ten_steps(knobs, expected):
+    assert picture(Schedule(sigmas(10), CATSettings(**knobs))) == expected
+
+
+def test_the_paper_at_28_steps_has_8_full_and_20_pruned_steps():
+    assert picture(Schedule(sigmas(28), PAPER)) == "f" * 8 + "p" * 20
+
+
+@given(st.integers(1, 60), st.floats(0, 1))
+def test_a_sigma_belongs_to_the_interval_it_lies_in(steps, sigma):
+    levels = sigmas(steps)
+    step = Schedule(levels, CATSettings()).step(sigma)
+    assert levels[step] >= sigma - 1e-5
+    assert levels[step + 1] <= sigma + 1e-5
+
+
+@given(st.integers(1, 60))
+def test_every_level_starts_its_own_step_even_with_a_rounding_error(steps):
+    schedule = Schedule(sigmas(steps), CATSettings())
+    for step, sigma in enumerate(sigmas(steps)[:-1]):
+        assert schedule.step(sigma) == schedule.step(sigma * (1 + 1e-7)) == schedule.step(sigma * (1 - 1e-7)) == step
+
+
+def test_levels_beyond_the_ends_belong_to_the_ends():
+    schedule = Schedule([5.0, 3.0, 1.0, 0.0], CATSettings())
+    assert (schedule.step(9.0), schedule.step(1e-9)) == (0, 2)
+
+
+def test_rising_sigmas_are_a_reason_not_to_prune():
+    assert "do not fall" in (Schedule([0.2, 0.5, 0.9], CATSettings()).reason_against() or "")
+
+
+def test_too_few_steps_are_a_reason_not_to_prune():
+    assert "3 steps" in (Schedule(sigmas(3), CATSettings(warmup_steps=8)).reason_against() or "")
+
+
+def test_automatic_warmup_is_the_papers_where_the_paper_measured():
+    assert [automatic_warmup(steps) for steps in (4, 8, 14, 28, 50)] == [2, 2, 4, 8, 8]
+
+
+def test_next_is_knows_the_end():
+    schedule = Schedule(sigmas(10), CATSettings(warmup_steps=4, refresh_interval=0, final_full_steps=0))
+    assert schedule.next_is(3, StepKind.PRUNED)
+    assert not schedule.next_is(9, StepKind.PRUNED)

@@ -1,0 +1,57 @@
+"""Settings: what is allowed, what is refused and how it is said."""
+
+import math
+
+import pytest
+from cat_core.settings import PAPER, CATSettings
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        ("keep_ratio", 1.5),
+        ("keep_ratio", -0.1),
+        ("keep_ratio", math.nan),
+        ("keep_ratio", "0.3"),
+        ("keep_ratio", True),
+        ("clusters", 0),
+        ("clusters", 2.5),
+        ("refresh_interval", -1),
+        ("warmup_steps", 1001),
+        ("forecast", 1.01),
+        ("seed", -1),
+    ],
+)
+def test_a_wrong_number_is_refused_with_its_range(knob, value):
+    with pytest.raises(ValueError, match=rf"{knob} is .* from \S+ to \S+, not"):
+        CATSettings(**{knob: value})
+
+
+@pytest.mark.parametrize("knob", ["cache_dtype", "cache_device"])
+def test_a_wrong_choice_is_refused_with_the_choices(knob):
+    with pytest.raises(ValueError, match=rf"{knob} must be one of model, "):
+        CATSettings(**{knob: "floppy"})
+
+
+def test_json_round_trip():
+    settings = CATSettings(keep_ratio=0.45, clusters=7, cache_dtype="bfloat16")
+    assert CATSettings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("nonsense", "JSON object"),
+        ("[1]", "not list"),
+        ('{"keep": 0.3}', "Unknown CAT settings keep; known are keep_ratio"),
+        ('{"keep_ratio": 2}', "from 0 to 1"),
+    ],
+)
+def test_hostile_json_is_refused(text, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        CATSettings.from_json(text)
+
+
+def test_the_paper_setting_is_the_published_one():
+    assert (PAPER.warmup_steps, PAPER.keep_ratio, PAPER.clusters) == (8, 0.3, 20)
+    assert (PAPER.refresh_interval, PAPER.forecast, PAPER.final_full_steps) == (0, 0, 0)
