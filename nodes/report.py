@@ -1,7 +1,7 @@
 """The node that tells what the last run did."""
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..cat_core.host.patcher import last_report
 from ..cat_core.report import Report
@@ -42,4 +42,5 @@ class CATPruningReport(io.ComfyNode):
         except ValueError as error:
             report, text = None, str(error)
         picture = torch.from_numpy((report or Report("")).picture()).unsqueeze(0)
-        return io.NodeOutput(latent, text, picture, ui=ui.PreviewText(text))
+        shown = {"text": (text,), "report": (report.to_dict() if report else {},)}
+        return io.NodeOutput(latent, text, picture, ui=shown)

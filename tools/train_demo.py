@@ -156,7 +156,7 @@ class Trainer:
         self.rate = rate
         self.done = dict.fromkeys(STAGES, 0)
         self.loss: dict[str, float] = {}
-        self.compiled = torch.compile(self.network)
+        self.compiled = torch.compile(self.network, dynamic=False)
 
     def save(self) -> None:
         STATE.mkdir(parents=True, exist_ok=True)

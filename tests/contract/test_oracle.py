@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from cat_core.host.patcher import attach, last_report
 from cat_core.settings import CATSettings
 from contract.oracle import Oracle

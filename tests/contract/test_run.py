@@ -4,14 +4,15 @@ import gc
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
 from cat_core.caching.kv import KVCache
 from cat_core.caching.noise import NoiseCache
 from cat_core.host.patcher import attach, detach, last_report
 from cat_core.host.run import Run
 from cat_core.settings import PAPER, CATSettings
 from small import CONFIGS, conditioning, noise_for, sample, small_model
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 SETTINGS = CATSettings(warmup_steps=3, refresh_interval=3)
 
@@ -29,7 +30,7 @@ def test_after_a_run_nothing_is_held():
     assert tensors == []
 
 
-class Failure(Exception):
+class PlannedError(Exception):
     pass
 
 
@@ -41,9 +42,9 @@ def test_an_error_reaches_the_user_unhidden_and_the_next_run_is_right(step):
 
     def fail(number, *_):
         if number == step:
-            raise Failure
+            raise PlannedError
 
-    with pytest.raises(Failure):
+    with pytest.raises(PlannedError):
         sample(pruned, noise, callback=fail)
     assert not last_report(pruned).finished
     assert held_state() == []

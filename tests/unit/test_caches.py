@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from cat_core.algorithm.forecast import forecast
 from cat_core.algorithm.selection import Selection
 from cat_core.caching.kv import KVCache

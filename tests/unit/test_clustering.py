@@ -1,9 +1,10 @@
 """Clustering of tokens."""
 
 import torch
-from cat_core.algorithm.clustering import kmeans, token_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cat_core.algorithm.clustering import kmeans, token_features
 
 
 def test_features_are_scaled_noise_and_place():

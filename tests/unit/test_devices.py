@@ -1,11 +1,12 @@
 """All tensors are made on the device of those that are given: checked with fake tensors on a GPU that is not there."""
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
 from cat_core.algorithm.selection import Selector
 from cat_core.caching.kv import KVCache
 from cat_core.caching.noise import NoiseCache
 from cat_core.settings import CATSettings
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 
 def test_selection_and_caches_stay_on_the_device():

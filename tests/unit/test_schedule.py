@@ -1,10 +1,11 @@
 """Which steps are full, pruned or idle."""
 
 import pytest
-from cat_core.algorithm.schedule import Schedule, StepKind, automatic_warmup
-from cat_core.settings import PAPER, CATSettings
 from hypothesis import given
 from hypothesis import strategies as st
+
+from cat_core.algorithm.schedule import Schedule, StepKind, automatic_warmup
+from cat_core.settings import PAPER, CATSettings
 
 
 def sigmas(steps: int) -> list[float]:

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from cat_core.algorithm.selection import (
     Selection,
     Selector,
@@ -11,8 +14,6 @@ from cat_core.algorithm.selection import (
     rank_in_cluster,
 )
 from cat_core.settings import CATSettings
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def noise(batch: int, tokens: int, seed: int = 0, width: int = 8) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from cat_core.settings import PAPER, CATSettings
 
 
