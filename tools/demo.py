@@ -17,8 +17,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm import tqdm
 
-from server import ROOT, Server, running_server
-from workflow import load_api
+from tools.server import ROOT, Server, running_server
+from tools.workflow import load_api
 
 WORKFLOW = ROOT / "workflows" / "cat_pruning_demo.json"
 OUT = ROOT / "demo" / "out"

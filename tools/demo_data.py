@@ -157,7 +157,8 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     picture = np.broadcast_to(colour, (SIZE, SIZE, 3)).copy()
     if scene.gradient:
         angle = rng.random() * 2 * np.pi
-        y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j].astype(np.float32)
+        line = np.linspace(-1, 1, SIZE, dtype=np.float32)
+        y, x = np.meshgrid(line, line, indexing="ij")
         slope = (np.cos(angle) * x + np.sin(angle) * y)[..., None] / 1.5
         picture += np.where(slope > 0, (255 - colour) * 0.45, colour * 0.45) * slope
     return picture.clip(0, 255)

@@ -31,7 +31,7 @@ HOST_UNUSED = ("torch", "torchvision", "torchaudio")
 
 TASKS = {
     "setup": ([], "only set up"),
-    "demo": ([["tools/demo.py"]], "generate the demo picture with and without CAT Pruning, into demo/out"),
+    "demo": ([["-m", "tools.demo"]], "generate the demo picture with and without CAT Pruning, into demo/out"),
     "check": (
         [
             ["-m", "ruff", "check"],
@@ -42,8 +42,8 @@ TASKS = {
         "lint, formatting, import contract, types",
     ),
     "test": ([["-m", "pytest"]], "check, then all tests"),
-    "bench-speed": ([["bench/speed.py"]], "measure full and pruned steps at SD3's real width"),
-    "train": ([["tools/train_demo.py"]], "train the demo model (hours; resumes)"),
+    "bench-speed": ([["-m", "bench.speed"]], "measure full and pruned steps at SD3's real width"),
+    "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),
 }
 
 
@@ -128,7 +128,7 @@ def link_pack(host: Path) -> None:
     if os.name == "nt":
         import _winapi
 
-        _winapi.CreateJunction(str(ROOT), str(link))
+        _winapi.CreateJunction(str(ROOT), str(link))  # type: ignore[attr-defined]
     else:
         link.symlink_to(ROOT, target_is_directory=True)
 

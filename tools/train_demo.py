@@ -12,7 +12,7 @@ import copy
 import json
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ class Batches:
         self.scenes, self.autoencoder = scenes, autoencoder
         self.tokenizer = demo.DemoTokenizer(vocabulary())
         self.pool = ThreadPoolExecutor(1)
-        self.ahead: dict[tuple[int, int], object] = {}
+        self.ahead: dict[tuple[int, int], Future] = {}
 
     def get(self, iteration: int, size: int) -> tuple[torch.Tensor, ...]:
         future = self.ahead.pop((iteration, size), None) or self.pool.submit(self._draw, iteration, size)

@@ -225,7 +225,8 @@ class Run:
         return self.branches[key]
 
     def _grid(self, key: Key) -> TokenGrid:
-        return TokenGrid(*key[2][-2:], self.family.patch_size if self.family else 1)
+        height, width = key[2][-2:]
+        return TokenGrid(height, width, self.family.patch_size if self.family else 1)
 
     def _selection(self, shape: tuple[int, ...]) -> Selection:
         """This step's selection for latents of ``shape``, from the first conditional branch that has it."""
