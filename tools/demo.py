@@ -17,7 +17,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm import tqdm
 
-from tools.server import ROOT, Server, running_server
+from tools.host import ROOT
+from tools.server import Server, running_server
 from tools.workflow import load_api
 
 WORKFLOW = ROOT / "workflows" / "cat_pruning_demo.json"

@@ -17,10 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-HOST = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI")
-# Without these, glibc gives large tensors back to the system after every use and half the time goes into page faults.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
+from tools.host import ALLOCATOR, HOST
+
 START_SECONDS = 120
 
 

@@ -1,4 +1,4 @@
-"""Train the demo model from scratch: ``python tools/train_demo.py`` (resumes where it stopped, about two hours).
+"""Train the demo model from scratch: ``make train`` (resumes where it stopped, about two hours).
 
 Rectified flow (arXiv 2403.03206): x_t = (1 - t) x + t noise, the model predicts noise - x. Two stages: pictures at half
 resolution (256 tokens), then at full resolution (1024 tokens). Progress, the optimiser and the averaged weights are
@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,29 +18,17 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-# Without these, glibc gives large tensors back to the system after every use and half the time goes into page faults.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
-if os.name == "posix" and "MALLOC_MMAP_MAX_" not in os.environ:
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ALLOCATOR})
+from tools.host import ROOT, import_host, restart_with_allocator
 
-ROOT = Path(__file__).resolve().parents[1]
-STATE = ROOT / ".dev" / "train"
-
-
-def _import_host() -> None:
-    sys.path[:0] = [str(ROOT / ".dev" / "ComfyUI"), str(ROOT)]
-    from comfy.cli_args import args
-
-    args.cpu = args.use_pytorch_cross_attention = True
-
-
-_import_host()
+restart_with_allocator()
+import_host()
 import comfy.ops  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper  # noqa: E402
 
 from cat_core.host import demo  # noqa: E402
 from tools.demo_data import EmojiScenes, vocabulary  # noqa: E402
 
+STATE = ROOT / ".dev" / "train"
 TOKENS_PER_STEP = 8192
 CAPTION_DROPOUT = 0.1
 EMA = 0.999
