@@ -5,6 +5,12 @@ Source: npm ``@lobehub/fluent-emoji-3d`` 1.1.0 (MIT), 256x256 RGBA pictures name
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+PACKAGE = "@lobehub/fluent-emoji-3d@1.1.0"
+PACKAGE_SHA512 = "Wlq2lVStTnr8BDpIJ0pEnTKO4LuDxxqTEhTvRtD1DLRF0me7ogeRQjKoehDHXuVJ2Qaecgl5wRBv60lUAG3h7g=="
 SIZE = 256
 SINGLE_SIZES = (168, 192, 216)
 PAIR_SIZES = (104, 116, 128)
@@ -86,6 +94,28 @@ COLOURS = {
     "pink": (240, 160, 190),
     "brown": (125, 85, 55),
 }
+
+
+def fetch_pictures(folder: Path) -> None:
+    """Fetch the emoji with npm into ``folder``, unless they are there.
+
+    Raises:
+        RuntimeError: npm is missing, or what came is not the package that is meant.
+    """
+    if folder.is_dir():
+        return
+    if not (npm := shutil.which("npm")):
+        raise RuntimeError(f"Training needs npm to fetch the pictures of {PACKAGE}; install Node.js and try again.")
+    with tempfile.TemporaryDirectory() as temporary:
+        subprocess.run([npm, "pack", PACKAGE, "--silent"], cwd=temporary, check=True)
+        archive = next(Path(temporary).glob("*.tgz"))
+        digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if digest != PACKAGE_SHA512:
+            raise RuntimeError(f"{archive.name} has sha512 {digest}, expected {PACKAGE_SHA512}.")
+        with tarfile.open(archive) as files:
+            files.extractall(temporary, filter="data")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(Path(temporary, "package", "assets"), folder)
 
 
 def name_of(code: str) -> str:

@@ -26,7 +26,7 @@ import comfy.ops  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper  # noqa: E402
 
 from cat_core.host import demo  # noqa: E402
-from tools.demo_data import EmojiScenes, vocabulary  # noqa: E402
+from tools.demo_data import EmojiScenes, fetch_pictures, vocabulary  # noqa: E402
 
 STATE = ROOT / ".dev" / "train"
 TOKENS_PER_STEP = 8192
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="AdamW learning rate")
     parser.add_argument("--export", type=Path, nargs="?", const=demo.DEMO_FILE, help="write the model file and stop")
     options = parser.parse_args()
+    fetch_pictures(options.emoji)
     scenes = EmojiScenes(options.emoji)
     autoencoder = fit_autoencoder(scenes)
     trainer = Trainer(options.rate)
