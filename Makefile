@@ -23,5 +23,5 @@ bench-speed: ## measure full and pruned steps at SD3's real width
 train: ## train the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py train
 
-clean: ## remove everything that was set up
-	rm -rf .dev demo/out
+clean: ## remove the virtual environment, the host and the demo's output
+	rm -rf .dev/venv .dev/ComfyUI demo/out

@@ -11,15 +11,15 @@ CACHE_DEVICES = ("model", "cpu")
 
 # What each number may be, and why a value outside makes no sense. (lowest, highest, explanation)
 _RANGES: dict[str, tuple[float, float, str]] = {
-    "keep_ratio": (0.0, 1.0, "the share of image tokens computed at a pruned step"),
+    "keep_ratio": (0, 1, "the share of image tokens computed at a pruned step"),
     "clusters": (1, 1024, "how many regions the image tokens are grouped into"),
     "refresh_interval": (0, 1000, "every how many steps after warm-up all tokens are computed, 0 for never"),
     "warmup_steps": (0, 1000, "how many steps are computed in full first, 0 for automatic"),
-    "cluster_share": (0.0, 1.0, "the share of computed tokens given to the clusters that change most"),
-    "staleness_decay": (0.0, 1.0, "how much of its selection count a token keeps from one step to the next"),
-    "position_weight": (0.0, 100.0, "the weight of a token's place against its noise when clustering"),
+    "cluster_share": (0, 1, "the share of computed tokens given to the clusters that change most"),
+    "staleness_decay": (0, 1, "how much of its selection count a token keeps from one step to the next"),
+    "position_weight": (0, 100, "the weight of a token's place against its noise when clustering"),
     "final_full_steps": (0, 1000, "how many steps at the end are computed in full"),
-    "forecast": (0.0, 1.0, "how far uncomputed tokens follow their last trend: 0 holds them, 1 is a straight line"),
+    "forecast": (0, 1, "how far uncomputed tokens follow their last trend: 0 holds them, 1 is a straight line"),
     "seed": (0, 2**64 - 1, "the seed of the clustering"),
 }
 _WHOLE = {"clusters", "refresh_interval", "warmup_steps", "final_full_steps", "seed"}
@@ -44,7 +44,8 @@ class CATSettings:
         cache_dtype: precision of cached keys and values, ``"model"`` keeps the model's.
         cache_device: ``"model"`` keeps caches where the model runs, ``"cpu"`` saves its memory and costs transfers.
         seed: seed of the clustering's first centres.
-        focus_mask: optional mask [B or 1, H, W] in 0..1 of any size; tokens under it are computed at every step.
+        focus_mask: optional mask [B or 1, H, W] in 0..1 of any size; tokens under it are computed at every
+            pruned step.
     """
 
     keep_ratio: float = 0.3
@@ -68,7 +69,11 @@ class CATSettings:
             # the comparison is also False for NaN
             if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
                 kind = "a whole number" if name in _WHOLE else "a number"
-                raise ValueError(f"{name} is {meaning}: it must be {kind} from {low:g} to {high:g}, not {value!r}.")
+                raise ValueError(f"{name} is {meaning}: it must be {kind} from {low} to {high}, not {value!r}.")
+        if self.keep_ratio == 0 and self.refresh_interval == 0:
+            raise ValueError(
+                "keep_ratio 0 computes nothing between refreshes: refresh_interval must be 1 or more then, not 0."
+            )
         for name, allowed in (("cache_dtype", CACHE_DTYPES), ("cache_device", CACHE_DEVICES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")

@@ -16,8 +16,9 @@ class CATPruning(io.ComfyNode):
             display_name="CAT Pruning",
             category=CATEGORY,
             description=(
-                "Makes a diffusion transformer faster: at most steps only the image tokens that still change are "
-                "computed. A model or graph that it cannot serve samples as without it, and the report says why."
+                "Makes a diffusion transformer faster: after a warm-up, pruned steps compute only the image tokens "
+                "that still change. A model or graph that it cannot serve samples as without it, and the report says "
+                "why."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model to speed up. SD3 and SD3.5 are supported."),

@@ -50,7 +50,7 @@ class CATPruningSettings(io.ComfyNode):
                     max=1000,
                     tooltip=(
                         "After warm-up every this many steps one step is computed in full. 2 or 3 stay close to the "
-                        "original, 0 never refreshes and is fastest."
+                        "original, 0 never refreshes."
                     ),
                 ),
                 io.Int.Input(
@@ -134,6 +134,7 @@ class CATPruningSettings(io.ComfyNode):
                         default=_DEFAULT.seed,
                         min=0,
                         max=2**64 - 1,
+                        control_after_generate=False,  # by its name the front end would change it after every run
                         tooltip="Seed of the clustering. The picture's own seed is the sampler's.",
                     )
                 ),

@@ -30,6 +30,7 @@ class Schedule:
 
     def __init__(self, sigmas: Sequence[float], settings: CATSettings):
         self.sigmas = list(sigmas)
+        self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
         self.warmup = settings.warmup_steps or automatic_warmup(self.steps)
         self.kinds = [self._kind(step, settings) for step in range(self.steps)]
@@ -51,6 +52,8 @@ class Schedule:
         """Why this run cannot be pruned at all, or None."""
         if any(high <= low for high, low in zip(self.sigmas, self.sigmas[1:], strict=False)):
             return "its sigmas do not fall from step to step"
+        if self.keep_ratio == 1:
+            return "keep ratio 1 computes every token"
         if all(kind is StepKind.FULL for kind in self.kinds):
             return f"its {self.steps} steps are all warm-up, refresh or final steps (warm-up {self.warmup})"
         return None

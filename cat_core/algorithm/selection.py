@@ -11,7 +11,7 @@ from .clustering import kmeans, membership, token_features
 
 # The first three clusters get 3, 2 and 1 sixths of the clusters' share (section 3.3).
 TOP_CLUSTER_WEIGHTS = (3, 2, 1)
-# At the first selection no cluster takes more than this part of all tokens.
+# At the first selection no cluster takes more than this part of the computed tokens.
 FIRST_SELECTION_CAP = 0.1
 
 

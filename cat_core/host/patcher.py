@@ -66,7 +66,10 @@ def last_report(model: ModelPatcher) -> Report | None:
     """
     attachment = model.get_attachment(KEY)
     if attachment is None:
-        raise ValueError("This model does not carry CAT Pruning: connect the model that went into the sampler.")
+        raise ValueError(
+            "This model does not carry CAT Pruning, or it is switched off: "
+            "connect the model that went into the sampler."
+        )
     return attachment.report
 
 

@@ -97,6 +97,7 @@ class Run:
         self.selectors: dict[tuple[int, ...], Selector] = {}
         self.selections: dict[tuple[int, ...], Selection] = {}
         self.masks: list[tuple[Step, Selection, TokenGrid]] = []
+        self.steps: dict[int, Step] = {}
         self.step = -1
         self.sigma = 0.0
         self.seen: set[Key] = set()
@@ -117,11 +118,15 @@ class Run:
         if step != self.step:
             self.step = step
             self.selections.clear()
-            self.report.steps.append(Step(step, sigma))
+            # samplers may come back to a step
+            if step not in self.steps:
+                self.steps[step] = Step(step, sigma)
+                self.report.steps.append(self.steps[step])
 
     def call(self, call: ModelCall) -> torch.Tensor:
         """Answer one model call: in full, pruned, or from the forecast alone."""
         if self.step < 0 or not call.keys:
+            self._allowed("the host calls the model outside its samplers' usual path")
             return call.run()
         kind = self.schedule.kinds[self.step]
         if not self.active or not self._allowed(self._reason_against(call, kind)):
@@ -238,7 +243,7 @@ class Run:
             noise = branch.noise.at(self.sigma, self.settings.forecast)
             selection = self.selectors[shape].select(noise, branch.reference)
             self.selections[shape] = selection
-            self.masks.append((self.report.steps[-1], selection, branch.grid))
+            self.masks.append((self.steps[self.step], selection, branch.grid))
         return self.selections[shape]
 
     def _tokens(self, call: ModelCall) -> int:
@@ -249,7 +254,7 @@ class Run:
         text = 0 if call.context is None else call.context.shape[1]
         computed = call_tokens if computed is None else computed
         samples = len(call.x) // len(call.keys)
-        self.report.steps[-1].calls += [Call(samples, call_tokens, computed, text) for _ in call.keys]
+        self.steps[self.step].calls += [Call(samples, call_tokens, computed, text) for _ in call.keys]
 
     def _note_memory(self) -> None:
         held = sum(b.kv.bytes + (b.noise.bytes if b.noise else 0) for b in self.branches.values())
