@@ -10,6 +10,8 @@ import numpy as np
 from .algorithm.macs import ModelCost
 from .settings import CATSettings
 
+KINDS = ("full", "pruned", "idle", "skipped")
+
 
 @dataclass
 class Call:
@@ -33,7 +35,9 @@ class Step:
 
     @property
     def kind(self) -> str:
-        """``full``, ``pruned`` or ``idle``, from what was computed."""
+        """``full``, ``pruned`` or ``idle``, from what was computed; ``skipped`` if no call reached the pruner."""
+        if not self.calls:
+            return "skipped"
         if all(call.computed == call.tokens for call in self.calls):
             return "full"
         return "pruned" if any(call.computed for call in self.calls) else "idle"
@@ -61,7 +65,7 @@ class Report:
     finished: bool = False
 
     def count(self, kind: str) -> int:
-        """Number of steps carried out as ``full``, ``pruned`` or ``idle``."""
+        """Number of steps of a kind, see :attr:`Step.kind`."""
         return sum(step.kind == kind for step in self.steps)
 
     def macs(self, attention: bool = True) -> tuple[int, int]:
@@ -87,7 +91,7 @@ class Report:
             "family": self.family,
             "settings": json.loads(self.settings.to_json()) if self.settings else None,
             "finished": self.finished,
-            "steps": {kind: self.count(kind) for kind in ("full", "pruned", "idle")},
+            "steps": {kind: self.count(kind) for kind in KINDS},
             "macs": {"computed": done, "unaccelerated": whole, "saved": round(1 - done / whole, 4) if whole else None},
             "linear_macs": {
                 "computed": linear_done,
@@ -115,7 +119,7 @@ class Report:
         if not self.finished:
             lines.append("The run did not finish.")
         if self.steps:
-            kinds = ", ".join(f"{self.count(kind)} {kind}" for kind in ("full", "pruned", "idle") if self.count(kind))
+            kinds = ", ".join(f"{self.count(kind)} {kind}" for kind in KINDS if self.count(kind))
             lines.append(f"Steps: {kinds}; {self.seconds:.1f} s; caches {self.cache_bytes / 2**20:.1f} MiB")
         done, whole = self.macs()
         linear_done, linear_whole = self.macs(attention=False)
@@ -139,7 +143,7 @@ class Report:
         """Which tokens each step computed, for the batch's first picture: float32 [H, W, 3] in 0..1.
 
         One tile a step, in order: computed tokens are bright, others dark, cluster borders are lines. Full steps are
-        wholly bright, idle ones wholly dark.
+        wholly bright, idle ones wholly grey. Steps on a grid of another size show no tokens.
         """
         grid = next((step.selected.shape[1:] for step in self.steps if step.selected is not None), (32, 32))
         tiles = [_tile(step, grid, cell, self.clusters) for step in self.steps] or [np.zeros((64, 64, 3), np.float32)]
@@ -154,15 +158,22 @@ class Report:
         return sheet
 
 
-_COLOURS = {"full": (0.30, 0.62, 0.95), "pruned": (0.98, 0.72, 0.22), "idle": (0.35, 0.35, 0.38)}
+_COLOURS = {
+    "full": (0.30, 0.62, 0.95),
+    "pruned": (0.98, 0.72, 0.22),
+    "idle": (0.17, 0.17, 0.19),
+    "skipped": (0.05, 0.05, 0.05),
+}
 
 
 def _tile(step: Step, grid: tuple[int, ...], cell: int, clusters: np.ndarray | None) -> np.ndarray:
     colour = np.array(_COLOURS[step.kind], np.float32)
-    computed = np.full(grid, step.kind == "full") if step.selected is None else step.selected[0]
-    tile = np.where(computed[..., None], colour, colour * 0.25 if step.kind != "idle" else colour * 0.5)
+    computed = np.full(grid, step.kind != "pruned")
+    if step.selected is not None and step.selected.shape[1:] == grid:
+        computed = step.selected[0]
+    tile = np.where(computed[..., None], colour, colour * 0.25)
     tile = tile.repeat(cell, 0).repeat(cell, 1).astype(np.float32)
-    if clusters is not None and step.kind == "pruned":
+    if clusters is not None and clusters.shape[1:] == grid and step.kind == "pruned":
         label = clusters[0].repeat(cell, 0).repeat(cell, 1)
         border = np.zeros(label.shape, bool)
         border[:, 1:] |= label[:, 1:] != label[:, :-1]

@@ -17,7 +17,10 @@ class CATPruningReport(io.ComfyNode):
             node_id="CATPruningReport",
             display_name="CAT Pruning Report",
             category=CATEGORY,
-            description="What CAT Pruning computed in the run that made this latent, and why anything ran in full.",
+            description=(
+                "What CAT Pruning computed in the model's last run, and why anything ran in full. Connect the latent "
+                "of that run, so that the report comes after it."
+            ),
             inputs=[
                 io.Model.Input("model", tooltip="The same model that goes into the sampler."),
                 io.Latent.Input("latent", tooltip="The sampler's output, so that the report comes after the run."),
@@ -28,7 +31,7 @@ class CATPruningReport(io.ComfyNode):
                 io.Image.Output(
                     "steps",
                     display_name="steps",
-                    tooltip="One tile a step: blue is a full step, bright tokens were computed, dark ones were not.",
+                    tooltip="One tile a step: blue is full, grey idle; of orange ones the bright tokens were computed.",
                 ),
             ],
             is_output_node=True,

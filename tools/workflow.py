@@ -8,7 +8,8 @@ from typing import Any
 
 # The front end puts this choice behind every seed.
 AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
-NOT_EXECUTED = {"Note", "MarkdownNote", "Reroute"}
+NOTES = {"Note", "MarkdownNote"}
+REROUTE = "Reroute"
 MUTED, BYPASSED = 2, 4
 
 
@@ -19,13 +20,13 @@ def to_api(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, A
         object_info: the server's ``/object_info``, which knows every node's inputs in order.
 
     Raises:
-        ValueError: a node type that the server does not know.
+        ValueError: a node type that the server does not know, or values that do not fit a node's widgets.
     """
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
-    nodes = [n for n in workflow["nodes"] if n["type"] not in NOT_EXECUTED and n.get("mode") not in (MUTED, BYPASSED)]
+    links = _Links(workflow)
+    nodes = [node for node in workflow["nodes"] if node["type"] not in NOTES and links.is_executed(node)]
     if unknown := sorted({node["type"] for node in nodes} - set(object_info)):
         raise ValueError(f"The server does not know the nodes {', '.join(unknown)}.")
-    return {str(node["id"]): _node(node, object_info[node["type"]], sources) for node in nodes}
+    return {str(node["id"]): _node(node, object_info[node["type"]], links) for node in nodes}
 
 
 def load_api(path: Path, object_info: dict[str, Any]) -> dict[str, Any]:
@@ -33,18 +34,52 @@ def load_api(path: Path, object_info: dict[str, Any]) -> dict[str, Any]:
     return to_api(json.loads(path.read_text(encoding="utf-8")), object_info)
 
 
-def _node(node: dict[str, Any], info: dict[str, Any], sources: dict[int, list]) -> dict[str, Any]:
-    linked = {i["name"]: sources[i["link"]] for i in node.get("inputs", []) if i.get("link") is not None}
-    values = iter(node.get("widgets_values") or [])
-    inputs: dict[str, Any] = {}
+class _Links:
+    """Where inputs get their values from, past reroutes and bypassed nodes."""
+
+    def __init__(self, workflow: dict[str, Any]):
+        self.nodes = {node["id"]: node for node in workflow["nodes"]}
+        self.links = {link[0]: link for link in workflow["links"]}
+
+    @staticmethod
+    def is_executed(node: dict[str, Any]) -> bool:
+        return node["type"] != REROUTE and node.get("mode") not in (MUTED, BYPASSED)
+
+    def source(self, link: int | None) -> list | None:
+        """[node id, output number] of the executed node behind a link, or None."""
+        if link is None:
+            return None
+        _, number, slot, *_, kind = self.links[link]
+        node = self.nodes[number]
+        if self.is_executed(node):
+            return [str(number), slot]
+        if node.get("mode") == MUTED:
+            return None
+        # a reroute has one input; a bypassed node passes on the first input of the output's type
+        passed = (i for i in node.get("inputs", []) if node["type"] == REROUTE or i["type"] == kind)
+        return self.source(next((i.get("link") for i in passed), None))
+
+
+def _node(node: dict[str, Any], info: dict[str, Any], links: _Links) -> dict[str, Any]:
+    sources = {i["name"]: links.source(i.get("link")) for i in node.get("inputs", [])}
+    linked = {name: source for name, source in sources.items() if source}
+    return {"class_type": node["type"], "inputs": {**_widgets(node, info), **linked}}
+
+
+def _widgets(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    """The node's widget values by name; the file holds them in order, and only that."""
+    names: list[str | None] = []
     for section in ("required", "optional"):
         for name, (kind, *options) in info["input"].get(section, {}).items():
-            if not _is_widget(kind):
-                continue
-            inputs[name] = next(values)
-            if (options[0] if options else {}).get("control_after_generate"):
-                assert next(values) in AFTER_GENERATE
-    return {"class_type": node["type"], "inputs": {**inputs, **linked}}
+            if _is_widget(kind):
+                names.append(name)
+                if (options[0] if options else {}).get("control_after_generate"):
+                    names.append(None)
+    values = node.get("widgets_values") or []
+    choices = [value for name, value in zip(names, values, strict=False) if name is None]
+    if len(names) != len(values) or any(choice not in AFTER_GENERATE for choice in choices):
+        raise ValueError(f"The values of node {node['id']} do not fit the widgets of {node['type']}.")
+    return {name: value for name, value in zip(names, values, strict=True) if name is not None}
 
 
 def _is_widget(kind: Any) -> bool:

@@ -17,11 +17,13 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.sd
 import comfy.supported_models
 import torch
+from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
 from einops import rearrange
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 DEMO_FILE = Path(__file__).parents[2] / "demo" / "cat_demo_sd3.safetensors"
 
@@ -130,15 +132,57 @@ class DemoAutoencoder(torch.nn.Module):
 
 
 def read_demo_file(path: Path = DEMO_FILE) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Return the tensors and the vocabulary of a demo model file (safetensors only)."""
+    """Return the tensors and the vocabulary of a demo model file (safetensors only).
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: it is damaged, or of another model; the message names what is wrong.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"The demo model {path.name} is missing from {path.parent}; reinstall CAT Pruning.")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if "vocabulary" not in metadata:
-            raise ValueError(f"{path.name} is not a CAT demo model: its metadata has no vocabulary.")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        return tensors, json.loads(metadata["vocabulary"])
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); reinstall CAT Pruning.") from error
+    vocabulary = _entry(metadata, "vocabulary")
+    if complaint := _complaint(tensors, vocabulary, _entry(metadata, "architecture")):
+        raise ValueError(f"{path.name} is not the CAT demo model: {complaint}.")
+    return tensors, vocabulary
+
+
+def _entry(metadata: dict[str, str], name: str) -> Any:
+    try:
+        return json.loads(metadata.get(name, "null"))
+    except json.JSONDecodeError:
+        return None
+
+
+def _complaint(tensors: dict[str, torch.Tensor], vocabulary: Any, architecture: Any) -> str | None:
+    """What tells a file from a demo model's, or None."""
+    if not isinstance(vocabulary, list) or not vocabulary or not all(isinstance(word, str) for word in vocabulary):
+        return "its metadata has no proper vocabulary"
+    if architecture != TRANSFORMER:
+        return "its metadata has no architecture, or another one"
+    expected = _shapes(len(vocabulary))
+    for name in sorted(expected.keys() | tensors.keys()):
+        found = tensors[name].shape if name in tensors else None
+        if found != expected.get(name):
+            told = [list(shape) if shape else "none" for shape in (found, expected.get(name))]
+            return f"tensor {name} has shape {told[0]}, expected {told[1]}"
+    return None
+
+
+def _shapes(words: int) -> dict[str, torch.Size]:
+    """Shapes of all tensors of a demo model file."""
+    operations = comfy.ops.disable_weight_init
+    parts = {
+        "model": OpenAISignatureMMDITWrapper(**TRANSFORMER, device="meta", operations=operations),
+        "text": DemoTextEncoder(words, device="meta"),
+        "vae": DemoAutoencoder(),
+    }
+    return {f"{part}.{name}": t.shape for part, module in parts.items() for name, t in module.state_dict().items()}
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -196,8 +240,7 @@ def load_demo(path: Path = DEMO_FILE) -> tuple[comfy.model_patcher.ModelPatcher,
     """Load MODEL, CLIP and VAE of the demo model.
 
     Raises:
-        FileNotFoundError: the model file is missing.
-        ValueError: the file is not a demo model.
+        FileNotFoundError, ValueError: see :func:`read_demo_file`.
     """
     tensors, vocabulary = read_demo_file(path)
     return (

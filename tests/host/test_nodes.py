@@ -1,0 +1,171 @@
+"""The nodes: thin, and in step with the engine."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from cat_core.host.patcher import KEY, attach, last_report
+from cat_core.settings import CACHE_DEVICES, CACHE_DTYPES, CATSettings
+from small import noise_for, sample, small_model
+
+KNOBS = [field.name for field in dataclasses.fields(CATSettings) if field.name != "focus_mask"]
+CHOICES = {"cache_dtype": CACHE_DTYPES, "cache_device": CACHE_DEVICES}
+NUMBERS = [name for name in KNOBS if name not in CHOICES]
+
+
+@pytest.fixture
+def widgets(pack):
+    return {widget.id: widget for widget in pack["CATPruningSettings"].GET_SCHEMA().inputs}
+
+
+def settings_from(pack, **knobs):
+    return pack["CATPruningSettings"].execute(**knobs).args[0]
+
+
+def patched(pack, model, enabled=True, **inputs):
+    return pack["CATPruning"].execute(model, enabled, **inputs).args[0]
+
+
+def wrappers_of(model):
+    return [wrapper for kinds in model.wrappers.values() for wrapper in kinds.get(KEY, [])]
+
+
+def test_every_knob_is_an_input_with_the_same_default(widgets):
+    assert set(widgets) == {*KNOBS, "focus_mask"}
+    assert {name: widgets[name].default for name in KNOBS} == {name: getattr(CATSettings(), name) for name in KNOBS}
+
+
+def test_untouched_widgets_give_the_default_settings(pack, widgets):
+    settings = settings_from(pack, **{name: widgets[name].default for name in KNOBS})
+    assert dataclasses.asdict(settings) == dataclasses.asdict(CATSettings())
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_a_widget_ends_exactly_where_the_settings_do(pack, widgets, name, end):
+    widget = widgets[name]
+    limit, step = getattr(widget, end), widget.step or 1
+    assert getattr(settings_from(pack, **{name: limit}), name) == limit
+    with pytest.raises(ValueError, match=name):
+        settings_from(pack, **{name: limit - step if end == "min" else limit + step})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_widget_holds_whole_numbers_where_the_settings_do(pack, widgets, name):
+    assert type(widgets[name].default) is type(getattr(CATSettings(), name))
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_widget_offers_exactly_the_choices_of_the_settings(pack, widgets, name):
+    assert tuple(widgets[name].options) == CHOICES[name]
+    for choice in CHOICES[name]:
+        assert getattr(settings_from(pack, **{name: choice}), name) == choice
+
+
+def test_a_focus_mask_reaches_the_run(pack):
+    mask = torch.zeros(1, 16, 16)
+    mask[:, :4, :4] = 1
+    settings = settings_from(pack, focus_mask=mask, warmup_steps=3, refresh_interval=0)
+    pruned = patched(pack, small_model(), settings=settings)
+    sample(pruned, noise_for(1, 16, 16))
+    chosen = [step.selected for step in last_report(pruned).steps if step.selected is not None]
+    assert chosen
+    assert all(selected[0, :2, :2].all() for selected in chosen)
+
+
+def test_attaching_leaves_the_given_model_alone(pack):
+    model = small_model()
+    pruned = patched(pack, model)
+    assert wrappers_of(model) == []
+    assert len(wrappers_of(pruned)) == 3
+    assert pruned.model is model.model
+
+
+def test_without_settings_the_defaults_hold(pack):
+    assert dataclasses.asdict(patched(pack, small_model()).get_attachment(KEY).settings) == dataclasses.asdict(
+        CATSettings()
+    )
+
+
+def test_attached_twice_it_acts_once_with_the_later_settings(pack):
+    later = settings_from(pack, keep_ratio=0.5)
+    twice = patched(pack, patched(pack, small_model()), settings=later)
+    assert len(wrappers_of(twice)) == 3
+    assert twice.get_attachment(KEY).settings is later
+
+
+@pytest.mark.parametrize("before", ["nothing", "once", "twice", "off"])
+def test_switched_off_no_trace_of_it_is_left(pack, before):
+    model, noise = small_model(), noise_for(1, 16, 16)
+    stock = sample(model, noise)
+    chain = {"nothing": [], "once": [True], "twice": [True, True], "off": [True, False]}[before]
+    for enabled in [*chain, False]:
+        model = patched(pack, model, enabled)
+    assert wrappers_of(model) == []
+    assert KEY not in model.attachments
+    assert torch.equal(sample(model, noise), stock)
+
+
+def test_switching_off_leaves_the_given_model_pruned(pack):
+    pruned = patched(pack, small_model())
+    patched(pack, pruned, False)
+    assert len(wrappers_of(pruned)) == 3
+    assert pruned.get_attachment(KEY)
+
+
+def test_switched_off_and_on_again_it_prunes(pack):
+    model = patched(pack, patched(pack, patched(pack, small_model()), False))
+    sample(model, noise_for(1, 16, 16))
+    assert last_report(model).count("pruned") > 0
+
+
+def report_of(pack, model, latent=None):
+    output = pack["CATPruningReport"].execute(model, latent or {"samples": torch.zeros(1, 16, 8, 8)})
+    return *output.args, output.ui
+
+
+def assert_is_image(picture):
+    assert picture.ndim == 4
+    assert picture.shape[0] == 1
+    assert picture.shape[-1] == 3
+    assert picture.dtype == torch.float32
+    assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_the_report_of_a_run_passes_the_latent_on(pack):
+    pruned = patched(pack, small_model())
+    latent = {"samples": sample(pruned, noise_for(1, 16, 16)), "batch_index": [0]}
+    out, text, picture, ui = report_of(pack, pruned, latent)
+    assert out is latent
+    assert text == ui["text"][0] == last_report(pruned).text()
+    assert json.loads(json.dumps(ui))["report"][0]["steps"]["full"] == last_report(pruned).count("full")
+    assert_is_image(picture)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [(attach, "No run yet"), (lambda model: model, "does not carry CAT Pruning")],
+    ids=["before a run", "not patched"],
+)
+def test_without_a_run_the_report_says_so_and_the_graph_goes_on(pack, prepare, says):
+    out, text, picture, ui = report_of(pack, prepare(small_model()))
+    assert says in text
+    assert (ui["text"], ui["report"]) == ((text,), ({},))
+    assert out["samples"].shape == (1, 16, 8, 8)
+    assert_is_image(picture)
+
+
+def test_an_unfinished_run_is_reported_as_such(pack):
+    pruned = patched(pack, small_model())
+
+    def stop(step, *_):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(pruned, noise_for(1, 16, 16), callback=stop)
+    _, text, _, ui = report_of(pack, pruned)
+    assert "did not finish" in text
+    assert ui["report"][0]["finished"] is False

@@ -1,0 +1,288 @@
+"""The pack in a real ComfyUI, through its HTTP interface."""
+
+import io
+import json
+import re
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cat_core.settings import CATSettings
+from tools.host import HOST, ROOT
+from tools.server import WorkflowError, running_server
+from tools.workflow import load_api
+
+DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
+SD35 = ROOT / "workflows" / "cat_pruning_sd35.json"
+CATEGORY = "model/patch/CAT Pruning"
+# inputs and their defaults by node, in the order of the widgets; None: a socket
+INPUTS = {
+    "CATPruning": {"model": None, "enabled": True, "settings": None},
+    "CATPruningSettings": {
+        "keep_ratio": 0.3,
+        "clusters": 20,
+        "refresh_interval": 3,
+        "warmup_steps": 0,
+        "cluster_share": 0.25,
+        "staleness_decay": 0.5,
+        "position_weight": 1.0,
+        "final_full_steps": 1,
+        "forecast": 0.9,
+        "cache_dtype": "model",
+        "cache_device": "model",
+        "seed": 0,
+        "focus_mask": None,
+    },
+    "CATPruningReport": {"model": None, "latent": None},
+    "CATPruningDemoLoader": {},
+}
+OUTPUTS = {
+    "CATPruning": ["MODEL"],
+    "CATPruningSettings": ["CAT_SETTINGS"],
+    "CATPruningReport": ["LATENT", "STRING", "IMAGE"],
+    "CATPruningDemoLoader": ["MODEL", "CLIP", "VAE"],
+}
+BASIC = {"keep_ratio", "clusters", "refresh_interval", "warmup_steps", "focus_mask"}
+
+
+@pytest.fixture(scope="module")
+def server():
+    linked = [path.resolve() for path in (HOST / "custom_nodes").iterdir()]
+    assert ROOT in linked, f"this pack is not linked into {HOST}: run `make setup`"
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def info(server):
+    return server.get("/object_info")
+
+
+@pytest.fixture
+def demo(info):
+    """The demo workflow, small: 2 full and 4 pruned steps of a 128 x 128 picture."""
+    prompt = load_api(DEMO, info)
+    change(prompt, "KSampler", steps=6)
+    change(prompt, "EmptySD3LatentImage", width=256, height=256)
+    change(prompt, "CATPruningSettings", warmup_steps=2)
+    return prompt
+
+
+def change(prompt, kind, **inputs):
+    for node in prompt.values():
+        if node["class_type"] == kind:
+            node["inputs"].update(inputs)
+
+
+def number_of(prompt, **inputs):
+    """Number of the one node that has these inputs."""
+    (number,) = [n for n, node in prompt.items() if inputs.items() <= node["inputs"].items()]
+    return number
+
+
+def pictures(server, prompt, outputs, prefix):
+    described = outputs[number_of(prompt, filename_prefix=prefix)]["images"]
+    return [np.asarray(Image.open(io.BytesIO(server.image(one)))) for one in described]
+
+
+def reports(outputs):
+    return [output["report"][0] for output in outputs.values() if "report" in output]
+
+
+def steps_of(outputs):
+    (report,) = reports(outputs)
+    assert report["finished"]
+    return report["steps"]
+
+
+def all_inputs(node):
+    return {**node["input"].get("required", {}), **node["input"].get("optional", {})}
+
+
+def default_of(kind, options=None):
+    return (options or {}).get("default")
+
+
+def test_the_host_loads_exactly_the_packs_nodes_into_its_category(info):
+    ours = {name for name, node in info.items() if node["python_module"] == "custom_nodes.cat-pruning"}
+    assert ours == set(INPUTS)
+    assert {info[name]["category"] for name in ours} == {CATEGORY}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_defaults_and_outputs_are_the_stable_ones(info, name):
+    found = all_inputs(info[name])
+    assert list(found) == list(INPUTS[name])
+    assert {key: default_of(*spec) for key, spec in found.items()} == INPUTS[name]
+    assert info[name]["output"] == OUTPUTS[name]
+
+
+def test_settings_and_the_mask_need_no_connection(info):
+    assert list(info["CATPruning"]["input"]["optional"]) == ["settings"]
+    assert list(info["CATPruningSettings"]["input"]["optional"]) == ["focus_mask"]
+    assert info["CATPruningReport"]["output_node"]
+
+
+def test_the_front_end_does_not_change_the_clusterings_seed_after_a_run(info):
+    (_, options) = all_inputs(info["CATPruningSettings"])["seed"]
+    # left out, an input of that name is changed after every run
+    assert options["control_after_generate"] is False
+
+
+def test_rare_knobs_are_advanced(info):
+    knobs = all_inputs(info["CATPruningSettings"])
+    assert {name for name, (_, options) in knobs.items() if not options.get("advanced")} == BASIC
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_input_and_output_has_a_tooltip(info, name):
+    silent = [key for key, (_, options) in all_inputs(info[name]).items() if not options.get("tooltip")]
+    assert silent == []
+    assert all(info[name]["output_tooltips"])
+    assert info[name]["description"]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_node_has_a_help_page(server, name):
+    page = server.get(f"/extensions/cat-pruning/docs/{name}.md").decode()
+    assert all(f"**{key}**" in page or f"`{key}`" in page for key in INPUTS[name])
+
+
+def test_the_template_browser_lists_the_workflows(server):
+    assert set(server.get("/workflow_templates")["cat-pruning"]) == {DEMO.stem, SD35.stem}
+
+
+@pytest.mark.parametrize("path", [DEMO, SD35], ids=lambda path: path.stem)
+def test_a_workflow_names_only_inputs_that_exist_and_every_required_one(info, path):
+    for node in load_api(path, info).values():
+        known = info[node["class_type"]]
+        assert set(node["inputs"]) <= set(all_inputs(known))
+        assert set(known["input"].get("required", {})) <= set(node["inputs"])
+
+
+@pytest.mark.parametrize("path", [DEMO, SD35], ids=lambda path: path.stem)
+def test_a_workflow_connects_outputs_to_inputs_of_their_type(info, path):
+    prompt = load_api(path, info)
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list):
+                wanted = all_inputs(info[node["class_type"]])[name][0]
+                given = info[prompt[value[0]]["class_type"]]["output"][value[1]]
+                assert wanted in (given, "*")
+
+
+def test_the_sd35_workflow_lacks_only_its_checkpoint_file(server, info):
+    with pytest.raises(WorkflowError) as refusal:
+        server.queue(load_api(SD35, info))
+    errors = [e for node in json.loads(str(refusal.value))["node_errors"].values() for e in node["errors"]]
+    assert [(e["type"], e["extra_info"]["input_name"]) for e in errors] == [("value_not_in_list", "ckpt_name")]
+
+
+def test_the_sd35_workflow_starts_from_the_defaults(info):
+    prompt = load_api(SD35, info)
+    (values,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "CATPruningSettings"]
+    assert CATSettings(**values) == CATSettings()
+
+
+def test_the_demo_workflow_prunes_and_reports_it(server, demo):
+    outputs = server.run(demo)
+    assert steps_of(outputs) == {"full": 2, "pruned": 4, "idle": 0, "skipped": 0}
+    (baseline,), (cat,) = (pictures(server, demo, outputs, prefix) for prefix in ("baseline", "cat"))
+    assert baseline.shape == cat.shape == (128, 128, 3)
+    assert not np.array_equal(baseline, cat)
+    (report,) = reports(outputs)
+    assert report["reasons"] == []
+    # 30 % of 16 x 16 tokens
+    assert [step["computed"] for step in report["per_step"]] == [256] * 2 + [77] * 4
+    (preview,) = [output["text"][0] for output in outputs.values() if "text" in output and "report" not in output]
+    assert "2 full, 4 pruned" in preview
+
+
+def test_switched_off_the_picture_is_exactly_the_one_without_the_node(server, demo):
+    change(demo, "CATPruning", enabled=False)
+    outputs = server.run(demo)
+    (baseline,), (cat,) = (pictures(server, demo, outputs, prefix) for prefix in ("baseline", "cat"))
+    assert np.array_equal(baseline, cat)
+    assert "does not carry CAT Pruning" in str(outputs)
+
+
+def test_queued_again_with_another_seed_it_makes_another_picture(server, demo):
+    made = []
+    for seed in (1, 2):
+        change(demo, "KSampler", seed=seed)
+        outputs = server.run(demo)
+        assert steps_of(outputs) == {"full": 2, "pruned": 4, "idle": 0, "skipped": 0}
+        made += pictures(server, demo, outputs, "cat")
+    assert not np.array_equal(*made)
+
+
+def test_a_batch_gives_as_many_pictures(server, demo):
+    change(demo, "EmptySD3LatentImage", batch_size=2)
+    outputs = server.run(demo)
+    assert steps_of(outputs)["pruned"] == 4
+    assert not np.array_equal(*pictures(server, demo, outputs, "cat"))
+
+
+def without_baseline(prompt):
+    """Only what needs the node: the server would accept the other branch of a prompt with a bad value."""
+    return {n: node for n, node in prompt.items() if node["inputs"].get("filename_prefix") != "baseline"}
+
+
+@pytest.mark.parametrize(("knob", "value", "limit"), [("keep_ratio", 2, "max of 1"), ("clusters", 0, "min of 1")])
+def test_a_value_out_of_range_is_refused_by_name(server, demo, knob, value, limit):
+    change(demo, "CATPruningSettings", **{knob: value})
+    with pytest.raises(WorkflowError) as refusal:
+        server.queue(without_baseline(demo))
+    nodes = json.loads(str(refusal.value))["node_errors"].values()
+    (error,) = [e for node in nodes if node["class_type"] == "CATPruningSettings" for e in node["errors"]]
+    assert error["details"] == knob
+    assert limit in error["message"]
+
+
+def test_a_choice_that_does_not_exist_stops_the_run_with_the_choices(server, demo):
+    change(demo, "CATPruningSettings", cache_dtype="int3")
+    # this host does not check the choices of V3 nodes itself, so the settings do
+    with pytest.raises(WorkflowError, match="cache_dtype must be one of model, float32"):
+        server.run(without_baseline(demo))
+
+
+def with_second_sampler(prompt, steps):
+    """Add another sampler and report on the same patched model; return the two report nodes' numbers."""
+    first = next(n for n, node in prompt.items() if node["class_type"] == "CATPruningReport")
+    model, latent = prompt[first]["inputs"]["model"], prompt[first]["inputs"]["latent"]
+    sampler = prompt[latent[0]]
+    prompt["100"] = {**sampler, "inputs": {**sampler["inputs"], "steps": steps}}
+    prompt["101"] = {"class_type": "CATPruningReport", "inputs": {"model": model, "latent": ["100", 0]}}
+    return first, "101"
+
+
+def test_two_samplers_on_one_model_each_report_their_own_run(server, demo):
+    first, second = with_second_sampler(demo, steps=5)
+    outputs = server.run(demo)
+    assert outputs[first]["report"][0]["steps"]["pruned"] == 4
+    assert outputs[second]["report"][0]["steps"]["pruned"] == 3
+
+
+def interrupt_sampling(server, prompt_id, steps):
+    """Interrupt a prompt in its pruned steps: the sampler's progress bar in the log has come to ten or more."""
+    end = time.monotonic() + 60
+    while not re.search(rf"\d\d/{steps} ", server.log.read_text(errors="replace")):
+        assert time.monotonic() < end, "the sampler does not get on"
+        time.sleep(0.1)
+    urllib.request.urlopen(urllib.request.Request(server.url + "/interrupt", b"{}"), timeout=60).close()
+    with pytest.raises(WorkflowError, match=r'"execution_interrupted".*"node_type": "KSampler"'):
+        server.result(prompt_id, timeout=60)
+
+
+def test_after_an_interrupt_the_same_model_makes_the_same_picture(server, demo):
+    prompt = without_baseline(demo)
+    before = pictures(server, prompt, server.run(prompt), "cat")
+    change(prompt, "KSampler", steps=5000)
+    interrupt_sampling(server, server.queue(prompt), steps=5000)
+    change(prompt, "KSampler", steps=6)
+    outputs = server.run(prompt)
+    assert np.array_equal(before, pictures(server, prompt, outputs, "cat"))
+    assert steps_of(outputs) == {"full": 2, "pruned": 4, "idle": 0, "skipped": 0}
