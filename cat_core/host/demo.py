@@ -107,7 +107,7 @@ class DemoTextEncoder(torch.nn.Module):
 
 
 class DemoAutoencoder(torch.nn.Module):
-    """Linear autoencoder: each 4x4 RGB patch and its 16 whitened principal components."""
+    """Linear autoencoder: each 4x4 RGB patch and its 16 principal components."""
 
     def __init__(self):
         super().__init__()
