@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test bench-speed train clean
+.PHONY: help setup demo check test bench-speed bench-quality train clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,6 +19,9 @@ test: ## check, then all tests
 
 bench-speed: ## measure full and pruned steps at SD3's real width
 	@$(PYTHON) tools/dev.py bench-speed
+
+bench-quality: ## measure quality against cost on the demo model (hours; resumes)
+	@$(PYTHON) tools/dev.py bench-quality
 
 train: ## train the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py train

@@ -43,6 +43,7 @@ TASKS = {
     ),
     "test": ([["-m", "pytest"]], "check, then all tests"),
     "bench-speed": ([["-m", "bench.speed"]], "measure full and pruned steps at SD3's real width"),
+    "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
     "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),
 }
 
@@ -50,7 +51,7 @@ TASKS = {
 def main() -> int:
     task, *arguments = sys.argv[1:] or ["help"]
     if task not in TASKS:
-        print("Tasks: " + "".join(f"\n  {name:12} {text}" for name, (_, text) in TASKS.items()))
+        print("Tasks: " + "".join(f"\n  {name:14} {text}" for name, (_, text) in TASKS.items()))
         return 0 if task == "help" else 2
     host = host_path()
     set_up(host)

@@ -1,0 +1,75 @@
+"""How close pictures with CAT Pruning stay to the un-accelerated ones, and at what cost: ``make bench-quality``.
+
+The demo model samples every prompt and seed un-accelerated (the target) and by every method of ``bench.methods``, with
+the host's own nodes. Each picture is a row of ``quality.csv`` in the output folder. What is measured already is not
+measured again: the benchmark can be interrupted at any time, and methods, prompts or seeds can be added later.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from tools.host import ROOT, import_host, restart_with_allocator
+
+restart_with_allocator()
+import_host(cpu=not torch.cuda.is_available())
+from bench.measuring import Benchmark, choose_pairs  # noqa: E402
+from bench.quality_document import write_document  # noqa: E402
+from bench.sampling import MATMUL, set_matmul  # noqa: E402
+
+PROMPTS = ROOT / "demo" / "prompts.txt"
+OUT = ROOT / ".dev" / "quality"
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--samplers", type=_words, default=["euler", "dpmpp_2m"], help="comma-separated")
+    add("--steps", type=_numbers, default=[28, 50, 8], help="steps of the targets, comma-separated")
+    add("--prompts", type=int, default=32, help="how many prompts, spread evenly over the file")
+    add("--seeds", type=int, default=2, help="seeds per prompt")
+    add("--methods", type=_words, default=[""], help="only methods whose group/name contains one of these")
+    add("--prompt-file", type=Path, default=PROMPTS, help="a prompt per line")
+    add("--side", type=int, default=64, help="latent side; tokens are (side / 2) squared")
+    add("--matmul", choices=list(MATMUL), default="bf16", help="precision of the CPU's float32 matrix products")
+    add("--timed", type=int, default=4, help="prompts whose targets are sampled in every run, to compare seconds")
+    add("--any-engine", action="store_true", help="keep what another version of the engine measured")
+    add("--out", type=Path, default=OUT, help="folder of raw numbers and targets")
+    add("--document", type=Path, nargs="?", const=ROOT / "docs", help="then write tables and curves (docs/quality.md)")
+    return parser.parse_args()
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in _words(text)]
+
+
+def main() -> None:
+    options = parse()
+    lines = [line.strip() for line in options.prompt_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    set_matmul(options.matmul)
+    benchmark = Benchmark(options, choose_pairs(lines, options.prompts, options.seeds))
+    with torch.inference_mode():
+        benchmark.run()
+    if options.document:
+        write_document(options.document, benchmark.counting_rows(), command(options), options.matmul)
+
+
+def command(options: argparse.Namespace) -> str:
+    """The command that measures the same, without paths."""
+    names = ("samplers", "steps", "prompts", "seeds", "side", "matmul")
+    values = {name: getattr(options, name) for name in names}
+    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    given = " ".join(f"--{name} {','.join(map(str, items))}" for name, items in lists.items())
+    return f"python3.11 tools/dev.py bench-quality {given} --document"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Writes ``docs/quality.md``, its curves and its raw numbers from what ``bench.quality`` measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from bench.methods import ALONE, BETWEEN, COMBINED, FEWER, LAZY, LOW_STEPS, OURS, PUBLISHED
+from bench.quality_figure import save_figure
+from bench.records import Row, write_rows
+from bench.results import Results, by_target
+from bench.sampling import CFG, SCHEDULER
+from bench.statistics import Interval
+
+FINDINGS = "quality_findings.md"
+MATMUL = {
+    "bf16": "float32 matrix products on the CPU may round their factors to bfloat16, in all runs alike",
+    "highest": "float32 matrix products are exact to float32",
+}
+METRICS = {"psnr": ("PSNR", 1), "ssim": ("SSIM", 4), "haarpsi": ("HaarPSI", 4)}
+RIVALS = (FEWER, LAZY, ALONE)
+MINUS, MISSING = "\N{MINUS SIGN}", "n/a"
+
+
+def write_document(folder: Path, rows: list[Row], command: str, matmul: str) -> None:
+    """Write quality.md, quality.csv and a figure per target into ``folder``.
+
+    Args:
+        rows: what counts, in the order in which tables show it.
+        command: what measures the same again.
+        matmul: a key of :data:`MATMUL`.
+    """
+    folder.mkdir(exist_ok=True)
+    write_rows(folder / "quality.csv", rows)
+    findings = folder / FINDINGS
+    parts = [
+        "# Quality against cost",
+        findings.read_text(encoding="utf-8").strip() if findings.exists() else f"<!-- {FINDINGS} comes here -->",
+        _measured(rows, command, matmul),
+        _reading(),
+    ]
+    for (sampler, steps), results in by_target(rows).items():
+        name = f"quality_{sampler}_{steps}.svg"
+        save_figure(folder / name, results, f"{sampler}, {steps} steps")
+        parts.append(_section(sampler, steps, results, name))
+    (folder / "quality.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _measured(rows: list[Row], command: str, matmul: str) -> str:
+    prompts = {row.prompt for row in rows}
+    pairs = {(row.prompt, row.seed) for row in rows}
+    engines = {row.engine for row in rows if row.engine}
+    torch_used = f"torch {torch.__version__}, threads: {torch.get_num_threads()}"
+    mixed = f" The rows come from {len(engines)} versions of the engine." if len(engines) > 1 else ""
+    return f"""## How it was measured
+
+    {command}
+
+The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode):
+{len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {CFG:g}, scheduler {SCHEDULER}. {torch_used};
+{date.today().isoformat()}; {MATMUL[matmul]}.{mixed}
+All numbers of every picture are in [quality.csv](quality.csv)."""
+
+
+def _reading() -> str:
+    return f"""## How to read the tables
+
+Every picture is compared with the un-accelerated one of the same sampler, steps, prompt and seed.
+
+- **Cost**: multiply-accumulates of the run, attention included, over those of the un-accelerated run. **Time**: the
+  same for the seconds of the KSampler node. The model is small: fixed costs weigh more than in a large model.
+- **PSNR** in dB (100 where two pictures are identical), **SSIM** and **HaarPSI** (1 is identical): means over
+  pictures. **Error**: norm of the latents' difference over the norm of the un-accelerated one.
+- **Δ**: mean difference to *fewer steps* at equal cost. For each prompt and seed, the value of fewer steps lies on
+  straight lines between the measured numbers of steps. ± is the 95 % interval of the mean, in which all seeds of a
+  prompt count as one observation. Above zero is better than fewer steps.
+- {MISSING}: no rival of this cost was measured. A number in brackets says for how many pictures there was one, if not
+  for all."""
+
+
+def _section(sampler: str, steps: int, results: Results, figure: str) -> str:
+    title = f"{sampler}, {steps} steps" + (", as distilled models use" if steps <= LOW_STEPS else "")
+    parts = [f"## {title}", f"![PSNR against cost, {title}]({figure})", _table(results)]
+    if rivals := _rivals(results):
+        parts.append(f"Settings and their rivals, mean paired difference of PSNR in dB:\n\n{rivals}")
+    return "\n\n".join(parts)
+
+
+def _table(results: Results) -> str:
+    head = ["Method", "Cost", "Time", *(name for name, _ in METRICS.values()), "Error"]
+    head += [f"Δ {name}" for name, _ in METRICS.values()]
+    lines = [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
+    group = None
+    for method in results.group:
+        if results.group[method] != group:
+            group = results.group[method]
+            lines.append(_line([f"*{group}*", *[""] * (len(head) - 1)]))
+        lines.append(_line(_cells(results, method)))
+    return "\n".join(lines)
+
+
+def _cells(results: Results, method: str) -> list[str]:
+    means = [_number(results.mean(method, key).mean, digits) for key, (_, digits) in METRICS.items()]
+    differences = [
+        _difference(results.difference(method, FEWER, key), digits, len(results.pairs))
+        if results.group[method] != FEWER
+        else ""
+        for key, (_, digits) in METRICS.items()
+    ]
+    return [
+        method,
+        _number(results.mean(method, "cost").mean, 2),
+        _number(results.seconds_ratio(method), 2),
+        *means,
+        _number(results.mean(method, "latent_error").mean, 3),
+        *differences,
+    ]
+
+
+def _rivals(results: Results) -> str:
+    """PSNR of this project's settings and combinations against every rival's curve and the paper; empty without any."""
+    rivals = [group for group in RIVALS if len(results.methods(group)) > 1]
+    papers = results.methods(PUBLISHED)
+    methods = [method for group in (OURS, BETWEEN, COMBINED) for method in results.methods(group)]
+    if not methods or not rivals + papers:
+        return ""
+    head = [f"above {rival} of equal cost" for rival in rivals]
+    head += [f"above paper (cost {results.mean(paper, 'cost').mean:.2f})" for paper in papers]
+    lines = [_line(["Method", "Cost", *head]), _line(["---", *["--:"] * (len(head) + 1)])]
+    for method in methods:
+        found = [results.difference(method, rival, "psnr") for rival in rivals]
+        found += [results.plain_difference(method, paper, "psnr") for paper in papers]
+        cells = [_difference(interval, 1, len(results.pairs)) for interval in found]
+        lines.append(_line([method, _number(results.mean(method, "cost").mean, 2), *cells]))
+    return "\n".join(lines)
+
+
+def _difference(interval: Interval, digits: int, pairs: int) -> str:
+    if interval.count == 0:
+        return MISSING
+    text = f"{interval.mean:+.{digits}f} ± {_number(interval.half, digits)}".replace("-", MINUS)
+    return text if interval.count == pairs else f"{text} ({interval.count})"
+
+
+def _number(value: float, digits: int) -> str:
+    return MISSING if value != value else f"{value:.{digits}f}"  # noqa: PLR0124 (NaN)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

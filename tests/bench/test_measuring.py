@@ -1,0 +1,105 @@
+"""The benchmark measures what is missing, once, and pairs every picture with its own target."""
+
+import argparse
+
+import pytest
+import torch
+
+import bench.measuring
+from bench.measuring import Benchmark, choose_pairs
+from bench.methods import FEWER, OURS, Method
+from cat_core.settings import CATSettings
+
+LINES = [f"prompt {i}" for i in range(64)]
+SETTINGS = CATSettings(warmup_steps=1, refresh_interval=2, keep_ratio=0.0)
+TABLE = [Method("idle", OURS, 4, SETTINGS), Method("2 steps", FEWER, 2), Method("3 steps", FEWER, 3)]
+
+
+@pytest.fixture(autouse=True)
+def _as_the_host_runs_nodes():
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """Three methods whatever the target; the list may be changed."""
+    table = list(TABLE)
+    monkeypatch.setattr(bench.measuring, "methods", lambda steps: table)
+    return table
+
+
+def benchmark(folder, pairs=2, **options):
+    given = {"samplers": ["euler"], "steps": [4], "methods": [""], "side": 16, "matmul": "highest"}
+    given |= {"timed": 0, "any_engine": False, "out": folder, **options}
+    return Benchmark(argparse.Namespace(**given), choose_pairs(["owl on blue", "red apple on teal"], pairs, 1))
+
+
+def missing(run):
+    return [(pair.prompt, [method.name for method in wanted]) for pair, _, _, wanted in run.tasks()]
+
+
+def test_prompts_are_spread_evenly_and_fewer_are_a_part_of_more():
+    few, more = choose_pairs(LINES, 16, 1), choose_pairs(LINES, 32, 1)
+    assert [pair.prompt for pair in few][:3] == ["prompt 0", "prompt 4", "prompt 8"]
+    assert {(pair.prompt, pair.seed) for pair in few} < {(pair.prompt, pair.seed) for pair in more}
+    assert len(choose_pairs(LINES, 1000, 1)) == 64
+
+
+def test_every_pair_has_noise_of_its_own_and_all_prompts_come_before_the_second_seed():
+    pairs = choose_pairs(LINES, 32, 2)
+    assert len({pair.seed for pair in pairs}) == 64
+    assert [pair.prompt for pair in pairs[:32]] == [pair.prompt for pair in pairs[32:]]
+    assert [pair.number for pair in pairs] == [*range(32), *range(32)]
+
+
+def test_all_is_measured_once_and_then_known(tmp_path, table):
+    run = benchmark(tmp_path)
+    run.run()
+    rows = run.counting_rows()
+    assert [(row.method, row.prompt) for row in rows] == [
+        (method.name, prompt) for method in TABLE for prompt in ("owl on blue", "red apple on teal")
+    ]
+    assert [row.cost for row in rows if row.method == "2 steps"] == [0.5, 0.5]
+    assert all(row.psnr > 5 and 0 < row.latent_error < 2 and row.seconds > 0 for row in rows)
+    again = benchmark(tmp_path)
+    assert missing(again) == []
+    again.run()
+    assert again.counting_rows() == rows
+
+
+def test_only_what_is_new_or_changed_is_measured(tmp_path, table):
+    benchmark(tmp_path, pairs=1).run()
+    assert missing(benchmark(tmp_path)) == [("red apple on teal", ["idle", "2 steps", "3 steps"])]
+    table[0] = Method("idle", OURS, 4, CATSettings(warmup_steps=1, refresh_interval=3, keep_ratio=0.0))
+    changed = benchmark(tmp_path, pairs=1)
+    assert missing(changed) == [("owl on blue", ["idle"])]
+    assert [row.method for row in changed.counting_rows()] == ["2 steps", "3 steps"]
+
+
+def test_a_changed_engine_measures_its_own_methods_again(tmp_path, table, monkeypatch):
+    benchmark(tmp_path, pairs=1).run()
+    monkeypatch.setattr(bench.measuring, "engine_version", lambda: "another")
+    assert missing(benchmark(tmp_path, pairs=1)) == [("owl on blue", ["idle"])]
+    assert missing(benchmark(tmp_path, pairs=1, any_engine=True)) == []
+
+
+def test_another_model_or_precision_measures_all_again(tmp_path, table):
+    benchmark(tmp_path, pairs=1).run()
+    assert missing(benchmark(tmp_path, pairs=1, matmul="bf16")) == [("owl on blue", ["idle", "2 steps", "3 steps"])]
+
+
+def test_methods_are_chosen_by_parts_of_group_and_name(tmp_path, table):
+    assert missing(benchmark(tmp_path, pairs=1, methods=["fewer", "nothing"])) == [
+        ("owl on blue", ["2 steps", "3 steps"])
+    ]
+    assert missing(benchmark(tmp_path, pairs=1, methods=["idle", "3 st"])) == [("owl on blue", ["idle", "3 steps"])]
+
+
+def test_a_target_is_kept_and_timed_again_for_the_first_prompts_only(tmp_path, table):
+    benchmark(tmp_path, methods=["2 steps"]).run()
+    later = benchmark(tmp_path, methods=["3 steps"], timed=1)
+    later.run()
+    timed = {row.prompt: row.target_seconds for row in later.counting_rows() if row.method == "3 steps"}
+    assert timed["owl on blue"] > 0
+    assert timed["red apple on teal"] != timed["red apple on teal"]

@@ -1,0 +1,108 @@
+"""Every method samples the demo model as it says, and its cost is counted right."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from bench.methods import EASY, LAZY, Method, target
+from bench.sampling import DemoSampler, setup
+from cat_core.algorithm.macs import ModelCost
+from cat_core.host.demo import MAX_WORDS
+from cat_core.host.families import find_family
+from cat_core.settings import CATSettings
+
+STEPS, SIDE = 6, 16
+TOKENS = (SIDE // 2) ** 2
+
+
+@pytest.fixture(scope="module")
+def host():
+    with torch.inference_mode():
+        return DemoSampler(SIDE)
+
+
+@pytest.fixture(autouse=True)
+def _as_the_host_runs_nodes():
+    with torch.inference_mode():
+        yield
+
+
+def sampled(host, **knobs):
+    return host.sample(Method("tested", "tests", **{"steps": STEPS, **knobs}), "euler", "red apple on blue", 1)
+
+
+@pytest.fixture(scope="module")
+def full(host):
+    with torch.inference_mode():
+        return host.sample(target(STEPS), "euler", "red apple on blue", 1)
+
+
+def test_the_target_costs_every_step_of_both_branches(host, full):
+    transformer = host.model.get_model_object("diffusion_model")
+    cost = find_family(transformer).cost(transformer)
+    assert isinstance(cost, ModelCost)
+    assert full.macs == STEPS * 2 * cost.total(TOKENS, TOKENS, MAX_WORDS)
+
+
+def test_the_same_run_twice_gives_the_same_bits(host, full):
+    assert torch.equal(sampled(host).latent, full.latent)
+
+
+def test_fewer_steps_cost_in_proportion(host, full):
+    assert sampled(host, steps=3).macs * 2 == full.macs
+
+
+def test_a_run_that_prunes_nothing_is_the_target_at_its_cost(host, full):
+    sample = sampled(host, settings=CATSettings(keep_ratio=1.0))
+    assert torch.equal(sample.latent, full.latent)
+    assert sample.macs == full.macs
+    assert "keep ratio 1" in sample.note
+
+
+def test_pruned_steps_cost_less_and_idle_ones_nothing(host, full):
+    knobs = {"warmup_steps": 2, "refresh_interval": 2, "final_full_steps": 1}
+    idle = sampled(host, settings=CATSettings(keep_ratio=0.0, **knobs))
+    # full, full, idle, full, idle, full
+    assert idle.macs * 3 == full.macs * 2
+    pruned = sampled(host, settings=CATSettings(keep_ratio=0.25, **knobs))
+    assert idle.macs < pruned.macs < full.macs
+    assert idle.note == pruned.note == ""
+
+
+def test_a_step_that_lazycache_skips_costs_nothing(host, full):
+    sample = sampled(host, steps=12, cache=(LAZY, 3.0))
+    assert sample.macs < 2 * full.macs
+    assert (sample.macs * STEPS) % full.macs == 0
+
+
+def test_easycache_changes_nothing_here(host, full):
+    sample = sampled(host, cache=(EASY, 1.0))
+    assert torch.equal(sample.latent, full.latent)
+    assert sample.macs == full.macs
+
+
+def test_cat_pruning_with_lazycache_costs_less_than_either(host, full):
+    settings = CATSettings(warmup_steps=2, keep_ratio=0.25)
+    alone = sampled(host, steps=12, settings=settings)
+    both = sampled(host, steps=12, settings=settings, cache=(LAZY, 3.0))
+    assert both.macs < min(alone.macs, sampled(host, steps=12, cache=(LAZY, 3.0)).macs)
+
+
+def test_no_method_leaves_anything_on_the_model(host, full):
+    before = copy.deepcopy((host.model.wrappers, host.model.attachments))
+    sampled(host, settings=CATSettings(), cache=(LAZY, 0.2))
+    assert (host.model.wrappers, host.model.attachments) == before
+    assert torch.equal(sampled(host).latent, full.latent)
+
+
+def test_pictures_are_float_and_in_range(host, full):
+    picture = host.picture(full.latent)
+    assert picture.shape == (4 * SIDE, 4 * SIDE, 3)
+    assert picture.dtype == np.float32
+    assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_a_setup_is_told_apart_by_all_that_samples_depend_on():
+    assert len({setup(64, "bf16"), setup(32, "bf16"), setup(64, "highest")}) == 3
