@@ -32,7 +32,7 @@ STATE = ROOT / ".dev" / "train"
 TOKENS_PER_STEP = 8192
 CAPTION_DROPOUT = 0.1
 EMA = 0.999
-STAGES = {"half": (128, 4100), "full": (256, 1850)}  # picture size, iterations
+STAGES = {"half": (128, 4100), "full": (256, 2450)}  # picture size, iterations
 TIME_SHIFT = 3  # as the host samples
 
 
