@@ -17,7 +17,7 @@ class CATPruningDemoLoader(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "A small SD3-type model that comes with CAT Pruning and draws emoji-like objects. Prompt it like "
-                "'red apple and teapot on blue'. Use a 512 x 512 SD3 latent: pictures come out at 256 x 256."
+                "'red apple and green apple on purple'. Use a 512 x 512 SD3 latent: pictures come out at 256 x 256."
             ),
             inputs=[],
             outputs=[

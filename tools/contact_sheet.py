@@ -1,4 +1,4 @@
-"""Draw all of ``demo/prompts.txt`` with the demo model into docs/contact_sheet.jpg: ``python -m tools.contact_sheet``."""
+"""Draw ``demo/prompts.txt`` with the demo model into docs/contact_sheet.jpg: ``python -m tools.contact_sheet``."""
 
 from __future__ import annotations
 
