@@ -13,13 +13,14 @@ CACHE_DEVICES = ("model", "cpu")
 _RANGES: dict[str, tuple[float, float, str]] = {
     "keep_ratio": (0, 1, "the share of image tokens computed at a pruned step"),
     "clusters": (1, 1024, "how many regions the image tokens are grouped into"),
-    "refresh_interval": (0, 1000, "every how many steps after warm-up all tokens are computed, 0 for never"),
+    "refresh_interval": (0, 1000, "after how many steps at the latest all tokens are computed again, 0 for never"),
     "warmup_steps": (0, 1000, "how many steps are computed in full first, 0 for automatic"),
     "cluster_share": (0, 1, "the share of computed tokens given to the clusters that change most"),
     "staleness_decay": (0, 1, "how much of its selection count a token keeps from one step to the next"),
     "position_weight": (0, 100, "the weight of a token's place against its noise when clustering"),
     "final_full_steps": (0, 1000, "how many steps at the end are computed in full"),
-    "forecast": (0, 1, "how far uncomputed tokens follow their last trend: 0 holds them, 1 is a straight line"),
+    "forecast": (0, 1, "how far uncomputed tokens follow their last trend, 0 holds them"),
+    "correction": (0, 1, "how much of a forecast's error is made good when the token is computed again, 0 for nothing"),
     "seed": (0, 2**64 - 1, "the seed of the clustering"),
 }
 _WHOLE = {"clusters", "refresh_interval", "warmup_steps", "final_full_steps", "seed"}
@@ -33,14 +34,18 @@ class CATSettings:
         keep_ratio: share of image tokens computed at a pruned step, 0..1 (alpha in arXiv 2502.00433). 0 computes
             nothing between refreshes and keeps no K/V cache; 1 prunes nothing.
         clusters: number of token clusters, 1..1024 (20 in the paper).
-        refresh_interval: every this many steps after warm-up all tokens are computed; 0 never (the paper).
+        refresh_interval: after warm-up all tokens are computed every this many steps or sooner, spread evenly up to the
+            final full steps; 0 never (the paper).
         warmup_steps: full steps at the start (t0 in the paper, there 8); 0 chooses from the number of steps.
         cluster_share: share of the computed tokens that goes to the top clusters, 0..1 (section 3.3: 0.25).
         staleness_decay: factor on every token's selection count per step, 0..1 (0.5 in the paper).
         position_weight: weight of row and column (0..1 each) against noise * 0.05 in the clustering features.
         final_full_steps: steps at the end that are always computed in full (0 in the paper).
-        forecast: damping of the linear forecast of uncomputed tokens over sigma: 0 holds their last value (the
-            paper), 1 extrapolates fully.
+        forecast: damping of the forecast of uncomputed tokens over sigma: 0 holds their last value (the paper), see
+            :func:`cat_core.algorithm.forecast.forecast`.
+        correction: share of the forecasts' error that is made good when a token is computed again: 0 nothing (the
+            paper), see :class:`cat_core.algorithm.corrector.Corrector`. Samplers that evaluate a step more than once
+            are never corrected.
         cache_dtype: precision of cached keys and values, ``"model"`` keeps the model's.
         cache_device: ``"model"`` keeps caches where the model runs, ``"cpu"`` saves its memory and costs transfers.
         seed: seed of the clustering's first centres.
@@ -56,7 +61,8 @@ class CATSettings:
     staleness_decay: float = 0.5
     position_weight: float = 1.0
     final_full_steps: int = 1
-    forecast: float = 0.9
+    forecast: float = 0.7
+    correction: float = 1.0
     cache_dtype: str = "model"
     cache_device: str = "model"
     seed: int = 0
@@ -101,5 +107,5 @@ class CATSettings:
         return cls(**values)
 
 
-PAPER = CATSettings(warmup_steps=8, refresh_interval=0, final_full_steps=0, forecast=0.0)
+PAPER = CATSettings(warmup_steps=8, refresh_interval=0, final_full_steps=0, forecast=0.0, correction=0.0)
 """The published setting (arXiv 2502.00433, section 4): 8 warm-up steps, 30 % of tokens, 20 clusters, no refresh."""

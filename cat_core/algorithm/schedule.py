@@ -33,14 +33,19 @@ class Schedule:
         self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
         self.warmup = settings.warmup_steps or automatic_warmup(self.steps)
-        self.kinds = [self._kind(step, settings) for step in range(self.steps)]
+        full = set(range(self.steps)) if settings.keep_ratio == 1 else self._full_steps(settings)
+        between = StepKind.PRUNED if settings.keep_ratio > 0 else StepKind.IDLE
+        self.kinds = [StepKind.FULL if step in full else between for step in range(self.steps)]
 
-    def _kind(self, step: int, settings: CATSettings) -> StepKind:
-        since_warmup = step - (self.warmup - 1)
-        refresh = settings.refresh_interval and since_warmup % settings.refresh_interval == 0
-        if since_warmup <= 0 or refresh or step >= self.steps - settings.final_full_steps or settings.keep_ratio == 1:
-            return StepKind.FULL
-        return StepKind.PRUNED if settings.keep_ratio > 0 else StepKind.IDLE
+    def _full_steps(self, settings: CATSettings) -> set[int]:
+        """Warm-up, final steps, and refreshes in even distances between them, none longer than the interval."""
+        last_of_warmup, final = self.warmup - 1, self.steps - settings.final_full_steps
+        distance = final - last_of_warmup
+        steps = {*range(self.warmup), *range(max(final, 0), self.steps)}
+        if settings.refresh_interval and distance > 0:
+            stretches = -(-distance // settings.refresh_interval)
+            steps |= {last_of_warmup + number * distance // stretches for number in range(1, stretches)}
+        return steps
 
     def step(self, sigma: float) -> int:
         """Number of the step whose interval (next sigma, sigma] holds ``sigma``; beyond the ends, the end's step."""
@@ -64,5 +69,5 @@ class Schedule:
 
 
 def automatic_warmup(steps: int) -> int:
-    """Two sevenths of the steps, from 2 to 8: the paper's 8 at its 28 and 50 steps, fewer for short runs."""
-    return min(8, max(2, round(steps * 2 / 7)))
+    """Five steps, fewer for short runs: the first five of 28 change the picture most (docs/quality.md)."""
+    return min(5, max(2, round(steps * 5 / 28)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..algorithm.corrector import Corrector
 from ..algorithm.schedule import Schedule, StepKind
 from ..algorithm.selection import Selection, Selector
 from ..caching.kv import KVCache
@@ -36,7 +37,13 @@ class Branch:
     noise: NoiseCache | None = None
     reference: torch.Tensor | None = None
     """Noise before the latest full step, which change is measured against."""
+    corrector: Corrector | None = None
     context_shape: tuple[int, ...] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return self.kv.bytes + sum(cache.bytes for cache in (self.noise, self.corrector) if cache)
 
 
 @dataclass
@@ -100,6 +107,7 @@ class Run:
         self.steps: dict[int, Step] = {}
         self.step = -1
         self.sigma = 0.0
+        self.correcting = settings.correction > 0
         self.seen: set[Key] = set()
         self.started = time.perf_counter()
 
@@ -115,6 +123,9 @@ class Run:
         self.sigma = sigma
         self.seen.clear()
         step = self.schedule.step(sigma)
+        if step <= self.step:
+            # what a forecast contributed is not known of samplers that evaluate a step again
+            self.correcting = False
         if step != self.step:
             self.step = step
             self.selections.clear()
@@ -166,8 +177,10 @@ class Run:
             options = {**options, OVERRIDE: capture}
         denoised = call.run(options, call.control)
         self._count(call, branches[0].grid.tokens)
-        for branch, noise in zip(branches, self._noise(call, denoised), strict=True):
-            tokens = branch.grid.to_tokens(noise)
+        outputs = []
+        for branch, x, new in zip(branches, *self._parts(call, call.x, denoised), strict=True):
+            outputs.append(self._settle(branch, new, new.new_ones(1, dtype=torch.bool)))
+            tokens = branch.grid.to_tokens((x - new) / self.sigma)
             branch.context_shape = call.context_shape
             if branch.noise is None:
                 branch.reference, branch.noise = tokens, NoiseCache(tokens, self.sigma)
@@ -177,7 +190,7 @@ class Run:
         for selector in self.selectors.values():
             selector.refreshed()
         self._note_memory()
-        return denoised
+        return torch.cat(outputs)
 
     def _pruned(self, call: ModelCall) -> torch.Tensor:
         assert self.family is not None
@@ -193,32 +206,44 @@ class Run:
         mask = selection.mask()
         pixels = grid.to_latent(mask)
         outputs = []
-        for branch, x, new, noise in zip(
-            branches,
-            call.x.chunk(len(branches)),
-            denoised.chunk(len(branches)),
-            self._noise(call, denoised),
-            strict=True,
-        ):
+        for branch, x, new in zip(branches, *self._parts(call, call.x, denoised), strict=True):
             assert branch.noise is not None
-            held = branch.grid.to_latent(branch.noise.at(self.sigma, self.settings.forecast))
-            outputs.append(torch.where(pixels, new, x - self.sigma * held))
-            branch.noise.update(branch.grid.to_tokens(noise), self.sigma, mask)
+            output = torch.where(pixels, new, self._forecast(branch, x))
+            outputs.append(self._settle(branch, output, mask))
+            branch.noise.update(branch.grid.to_tokens((x - new) / self.sigma), self.sigma, mask)
         return torch.cat(outputs)
 
     def _idle(self, call: ModelCall) -> torch.Tensor:
         branches = [self.branches[key] for key in call.keys]
         self._count(call, branches[0].grid.tokens, 0)
         outputs = []
-        for branch, x in zip(branches, call.x.chunk(len(branches)), strict=True):
-            assert branch.noise is not None
-            noise = branch.grid.to_latent(branch.noise.at(self.sigma, self.settings.forecast))
-            outputs.append(x - self.sigma * noise)
+        for branch, x in zip(branches, *self._parts(call, call.x), strict=True):
+            forecast = self._forecast(branch, x)
+            outputs.append(self._settle(branch, forecast, x.new_zeros(1, dtype=torch.bool)))
         return torch.cat(outputs)
 
-    def _noise(self, call: ModelCall, denoised: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(x - denoised) / sigma per conditioning: the predicted noise, or velocity for flow models."""
-        return ((call.x - denoised) / self.sigma).chunk(len(call.keys))
+    @staticmethod
+    def _parts(call: ModelCall, *batches: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """Every batch cut into the call's conditionings."""
+        return [batch.chunk(len(call.keys)) for batch in batches]
+
+    def _forecast(self, branch: Branch, x: torch.Tensor) -> torch.Tensor:
+        """Denoised latent of tokens that are not computed; noise is (x - denoised) / sigma, flow models' velocity."""
+        assert branch.noise is not None
+        return x - self.sigma * branch.grid.to_latent(branch.noise.at(self.sigma, self.settings.forecast))
+
+    def _settle(self, branch: Branch, denoised: torch.Tensor, computed: torch.Tensor) -> torch.Tensor:
+        """Let the corrector see a step's denoised latent; return what the sampler is to be given."""
+        after = self.schedule.sigmas[self.step + 1]
+        # a step down to zero forgets the past: what it is given is the picture
+        if not self.correcting or after <= 0:
+            return denoised
+        tokens = branch.grid.to_tokens(denoised)
+        if branch.corrector is None:
+            branch.corrector = Corrector(tokens, self.sigma, self.settings.correction)
+            return denoised
+        weight = 1 / after - 1 / self.sigma
+        return branch.grid.to_latent(branch.corrector.settle(tokens, self.sigma, weight, computed))
 
     def _branch(self, key: Key) -> Branch:
         if key not in self.branches:
@@ -257,7 +282,7 @@ class Run:
         self.steps[self.step].calls += [Call(samples, call_tokens, computed, text) for _ in call.keys]
 
     def _note_memory(self) -> None:
-        held = sum(b.kv.bytes + (b.noise.bytes if b.noise else 0) for b in self.branches.values())
+        held = sum(branch.bytes for branch in self.branches.values())
         self.report.cache_bytes = max(self.report.cache_bytes, held)
 
     def close(self, finished: bool) -> Report:

@@ -9,20 +9,20 @@ from cat_core.caching.kv import KVCache
 from cat_core.caching.noise import NoiseCache
 
 
-def test_a_straight_line_is_forecast_exactly():
-    line = lambda sigma: torch.full((1, 3, 2), 2 * sigma + 1)  # noqa: E731
-    cache = NoiseCache(line(1.0), 1.0)
-    cache.update(line(0.8), 0.8)
-    assert torch.allclose(cache.at(0.5, 1.0), line(0.5))
-    assert torch.allclose(cache.at(0.5, 0.0), line(0.8))
-    assert torch.allclose(cache.at(0.5, 0.5), (line(0.5) + line(0.8)) / 2)
+def test_a_trend_is_followed_for_half_of_as_far_as_it_was_seen():
+    cache = NoiseCache(torch.zeros(1, 3, 2), 1.0)
+    cache.update(torch.ones(1, 3, 2), 0.75)
+    assert torch.allclose(cache.at(0.5, 1.0), torch.full((1, 3, 2), 1.5))
+    assert torch.allclose(cache.at(0.5, 0.5), torch.full((1, 3, 2), 1.25))
+    assert torch.equal(cache.at(0.5, 0.0), torch.ones(1, 3, 2))
 
 
 def test_every_token_has_a_trend_of_its_own():
     cache = NoiseCache(torch.zeros(1, 2, 1), 1.0)
     cache.update(torch.ones(1, 2, 1), 0.5)
     cache.update(torch.full((1, 2, 1), 3.0), 0.25, mask=torch.tensor([[[True], [False]]]))
-    assert cache.at(0.0, 1.0).flatten().tolist() == [5.0, 2.0]
+    # the first token's reach is its stretch, the second's is half of it
+    assert cache.at(0.0, 1.0).flatten().tolist() == [4.0, 1.5]
 
 
 def test_without_a_trend_the_value_is_held():
@@ -35,7 +35,7 @@ def test_a_second_evaluation_at_the_same_sigma_keeps_the_trend():
     cache = NoiseCache(torch.zeros(1, 1, 1), 1.0)
     cache.update(torch.full((1, 1, 1), 9.0), 0.5)
     cache.update(torch.ones(1, 1, 1), 0.5)
-    assert cache.at(0.0, 1.0).item() == 2.0
+    assert cache.at(0.0, 1.0).item() == 1.5
 
 
 @pytest.mark.parametrize("first", [0, 3])

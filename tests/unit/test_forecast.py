@@ -25,9 +25,19 @@ def on_lines(several):
 
 
 @given(st.lists(tokens, min_size=1, max_size=6), levels)
-def test_undamped_every_token_stays_on_its_own_line(several, sigma):
+def test_undamped_every_token_lies_on_its_own_line_at_a_diminished_reach(several, sigma):
     known, line = on_lines(several)
-    assert torch.allclose(forecast(*known, sigma, 1.0), line(sigma), atol=1e-9)
+    stretch = known[1] - known[3]
+    reach = (sigma - known[1]) / stretch
+    expected = line(known[1] + stretch * reach / (1 + reach.abs()))
+    assert torch.allclose(forecast(*known, sigma, 1.0), expected, atol=1e-9)
+
+
+@given(st.lists(tokens, min_size=1, max_size=6), levels, st.floats(0, 1))
+def test_no_token_goes_further_than_its_last_change(several, sigma, damping):
+    known, _ = on_lines(several)
+    moved = (forecast(*known, sigma, damping) - known[0]).abs()
+    assert (moved <= (known[0] - known[2]).abs() + 1e-9).all()
 
 
 @given(st.lists(tokens, min_size=1, max_size=6), levels)
@@ -38,8 +48,8 @@ def test_fully_damped_every_token_is_held(several, sigma):
 
 @given(st.lists(tokens, min_size=1, max_size=6), levels, st.floats(0, 1))
 def test_damping_goes_that_share_of_the_way(several, sigma, damping):
-    known, line = on_lines(several)
-    expected = (1 - damping) * known[0] + damping * line(sigma)
+    known, _ = on_lines(several)
+    expected = (1 - damping) * known[0] + damping * forecast(*known, sigma, 1.0)
     assert torch.allclose(forecast(*known, sigma, damping), expected, atol=1e-9)
 
 
@@ -53,7 +63,7 @@ def test_at_its_own_level_a_token_is_what_was_computed(several, damping):
 def test_a_token_without_a_trend_is_held_beside_one_that_moves():
     latest_sigma, previous_sigma = column([0.5, 0.5]), column([0.5, 1.0])
     given_tokens = forecast(column([3.0, 3.0]), latest_sigma, column([7.0, 7.0]), previous_sigma, 0.25, 1.0)
-    assert given_tokens.flatten().tolist() == [3.0, 1.0]
+    assert given_tokens.flatten().tolist() == pytest.approx([3.0, 3.0 - 4 / 3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

