@@ -1,7 +1,7 @@
 """What the quality benchmark compares: CAT Pruning in many settings, and what a user would pick instead.
 
-:data:`PRESETS`, :func:`idle`, :data:`TOKENS`, :data:`LOW` and :data:`OFF` hold settings by name: a new line in one of
-them is a new method of the benchmark.
+:func:`idle`, :data:`TOKENS`, :data:`OFF` and :data:`TOKENS_OFF` hold settings by name: a new line in one of them is a
+new method of the benchmark.
 """
 
 from __future__ import annotations
@@ -14,42 +14,44 @@ from comfy.model_patcher import ModelPatcher
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from cat_core.host.patcher import attach
-from cat_core.settings import PAPER, CATSettings
+from cat_core.settings import PAPER, PRESETS, CATSettings
 
-DEFAULT = CATSettings()
 LOW_STEPS = 12
 """Targets of at most this many steps stand for distilled models: there is little to leave out, so fewer methods."""
 
 # Groups. The methods of one group form a cost-quality curve.
-OURS, ALONE, BETWEEN = "ours", "refresh and forecast alone", "refresh, forecast and tokens"
-ABLATION, PUBLISHED, COMBINED = "one ingredient off", "paper", "with LazyCache"
-FEWER, LAZY, EASY = "fewer steps", "LazyCache", "EasyCache"
+OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"
+ABLATION, TOKEN_ABLATION, PUBLISHED = "balanced, one ingredient off", "half the tokens, one ingredient off", "paper"
+FEWER, LAZY, EASY, COMBINED = "fewer steps", "LazyCache", "EasyCache", "with LazyCache"
 
-PRESETS: dict[str, CATSettings] = {"default": DEFAULT}
+BALANCED = PRESETS["balanced"]
+HALF_OF_TOKENS = replace(BALANCED, keep_ratio=0.5, refresh_interval=5, pruned_interval=2)
 TOKENS: dict[str, CATSettings] = {
-    f"refresh {interval}, {ratio:.0%} between": replace(
-        DEFAULT, warmup_steps=4, refresh_interval=interval, keep_ratio=ratio
-    )
-    for interval, ratio in ((6, 0.3), (4, 0.3), (3, 0.3), (2, 0.3), (2, 0.5))
+    "refresh 5, half the tokens every 2nd step": HALF_OF_TOKENS,
+    "refresh 4, half the tokens every 2nd step": replace(HALF_OF_TOKENS, refresh_interval=4),
+    "refresh 3, 10 % of tokens between": replace(
+        BALANCED, keep_ratio=0.1, refresh_interval=3, pruned_interval=1, propagation=0.0
+    ),
 }
-LOW: dict[str, CATSettings] = {
-    "refresh 2, nothing between": replace(DEFAULT, warmup_steps=2, refresh_interval=2, keep_ratio=0.0)
-}
-# Knobs that switch one ingredient of the default settings off.
+# Knobs that switch one ingredient off.
 OFF: dict[str, dict[str, Any]] = {
-    "one cluster": {"clusters": 1},
-    "staleness only": {"clusters": 1, "cluster_share": 0.0},
-    "no staleness": {"cluster_share": 1.0},
     "no forecast": {"forecast": 0.0},
+    "no correction": {"correction": 0.0},
     "no refresh": {"refresh_interval": 0},
-    "nothing between refreshes": {"keep_ratio": 0.0},
-    "last step not computed": {"final_full_steps": 0},
+    "2 warm-up steps": {"warmup_steps": 2},
+    "last steps not computed": {"final_full_steps": 0},
 }
-LAZY_THRESHOLDS = (0.05, 0.1, 0.2, 0.4, 0.8)
-EASY_THRESHOLDS = (0.2, 1.0)
-COMBINED_THRESHOLDS = (0.05, 0.1)
+TOKENS_OFF: dict[str, dict[str, Any]] = {
+    "one cluster": {"clusters": 1},
+    "no propagation": {"propagation": 0.0},
+    "no cluster quotas": {"cluster_share": 0.0},
+    "tokens never refreshed": {"refresh_interval": 0},
+}
+LAZY_THRESHOLDS = (0.05, 0.1, 0.2)
+EASY_THRESHOLDS = (0.2,)
+COMBINED_THRESHOLDS = (0.05,)
 CACHES = {LAZY: LazyCacheNode, EASY: EasyCacheNode}
-FEWER_OF_28 = tuple(range(8, 25, 2))
+FEWER_OF_28 = (8, 10, 12, 14, 16, 18, 22)
 
 
 @dataclass(frozen=True)
@@ -96,46 +98,44 @@ def target(steps: int) -> Method:
 def methods(steps: int) -> list[Method]:
     """All methods for a target of ``steps`` steps, in the order of the tables."""
     if steps <= LOW_STEPS:
-        return _ours(PRESETS, OURS, steps) + _ours(LOW, ALONE, steps) + _fewer(range(steps // 2, steps), steps)
+        return _ours(PRESETS, OURS, steps) + _fewer(range(steps // 2, steps), steps)
     scaled = (round(count * steps / 28) for count in FEWER_OF_28)
+    presets = {name: settings for name, settings in PRESETS.items() if settings is not PAPER}
     return [
-        *_ours(PRESETS, OURS, steps),
+        *_ours(presets, OURS, steps),
         *_ours(idle(steps), ALONE, steps),
         *_ours(TOKENS, BETWEEN, steps),
         *_ours({"as published": PAPER}, PUBLISHED, steps),
-        *_ours(ablations(), ABLATION, steps),
+        *_ours(changed(BALANCED, OFF), ABLATION, steps),
+        *_ours(changed(HALF_OF_TOKENS, TOKENS_OFF), TOKEN_ABLATION, steps),
         *_fewer(scaled, steps),
         *(Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS),
         *(Method(f"EasyCache {threshold:g}", EASY, steps, None, (EASY, threshold)) for threshold in EASY_THRESHOLDS),
         *(
-            Method(f"default with LazyCache {threshold:g}", COMBINED, steps, DEFAULT, (LAZY, threshold))
+            Method(f"balanced with LazyCache {threshold:g}", COMBINED, steps, BALANCED, (LAZY, threshold))
             for threshold in COMBINED_THRESHOLDS
         ),
     ]
 
 
 def idle(steps: int) -> dict[str, CATSettings]:
-    """The default settings with nothing computed between refreshes, from cheap to dear."""
-    table = {
-        f"refresh {interval}, nothing between": {"warmup_steps": 4, "refresh_interval": interval}
-        for interval in (6, 4, 3, 2)
-    }
+    """Nothing computed between refreshes, cheaper than the presets and dearer: together with them a whole curve."""
+    table = {"refresh 6": replace(PRESETS["speed"], refresh_interval=6)}
     # every second step is as often as refreshes can be: longer warm-ups continue the curve
-    for share in (0.36, 0.57):
-        knobs = {"warmup_steps": round(share * steps), "refresh_interval": 2}
-        table[f"warm-up {share:.0%}, refresh 2, nothing between"] = knobs
-    return {name: replace(DEFAULT, keep_ratio=0.0, **knobs) for name, knobs in table.items()}  # type: ignore[arg-type]
+    for share in (0.4, 0.65):
+        table[f"warm-up {share:.0%}, refresh 2"] = replace(PRESETS["quality"], warmup_steps=round(share * steps))
+    return table
 
 
-def ablations() -> dict[str, CATSettings]:
-    """The default settings with each ingredient off in turn, where the default has it at all."""
-    tables = {name: _changed(knobs) for name, knobs in OFF.items()}
-    return {name: settings for name, settings in tables.items() if settings is not None and settings != DEFAULT}
+def changed(settings: CATSettings, table: dict[str, dict[str, Any]]) -> dict[str, CATSettings]:
+    """``settings`` with every change of ``table`` in turn, where that makes sense and changes anything."""
+    found = {name: _replaced(settings, knobs) for name, knobs in table.items()}
+    return {name: other for name, other in found.items() if other is not None and other != settings}
 
 
-def _changed(knobs: dict[str, Any]) -> CATSettings | None:
+def _replaced(settings: CATSettings, knobs: dict[str, Any]) -> CATSettings | None:
     try:
-        return replace(DEFAULT, **knobs)
+        return replace(settings, **knobs)
     except ValueError:  # what is left would make no sense, say no tokens and no refresh
         return None
 

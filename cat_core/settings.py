@@ -14,6 +14,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "keep_ratio": (0, 1, "the share of image tokens computed at a pruned step"),
     "clusters": (1, 1024, "how many regions the image tokens are grouped into"),
     "refresh_interval": (0, 1000, "after how many steps at the latest all tokens are computed again, 0 for never"),
+    "pruned_interval": (1, 1000, "at every how many steps between refreshes tokens are computed"),
     "warmup_steps": (0, 1000, "how many steps are computed in full first, 0 for automatic"),
     "cluster_share": (0, 1, "the share of computed tokens given to the clusters that change most"),
     "staleness_decay": (0, 1, "how much of its selection count a token keeps from one step to the next"),
@@ -21,9 +22,10 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "final_full_steps": (0, 1000, "how many steps at the end are computed in full"),
     "forecast": (0, 1, "how far uncomputed tokens follow their last trend, 0 holds them"),
     "correction": (0, 1, "how much of a forecast's error is made good when the token is computed again, 0 for nothing"),
+    "propagation": (0, 1, "how much other tokens follow the computed tokens of their cluster"),
     "seed": (0, 2**64 - 1, "the seed of the clustering"),
 }
-_WHOLE = {"clusters", "refresh_interval", "warmup_steps", "final_full_steps", "seed"}
+_WHOLE = {"clusters", "refresh_interval", "pruned_interval", "warmup_steps", "final_full_steps", "seed"}
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,13 @@ class CATSettings:
 
     Attributes:
         keep_ratio: share of image tokens computed at a pruned step, 0..1 (alpha in arXiv 2502.00433). 0 computes
-            nothing between refreshes and keeps no K/V cache; 1 prunes nothing.
+            nothing between refreshes but tokens under the focus mask, and without one keeps no K/V cache; 1 prunes
+            nothing.
         clusters: number of token clusters, 1..1024 (20 in the paper).
         refresh_interval: after warm-up all tokens are computed every this many steps or sooner, spread evenly up to the
             final full steps; 0 never (the paper).
+        pruned_interval: between two refreshes every this many steps is pruned, as evenly as it goes, and the others are
+            idle: the model is not called, all tokens are forecast. 1 makes all of them pruned (the paper).
         warmup_steps: full steps at the start (t0 in the paper, there 8); 0 chooses from the number of steps.
         cluster_share: share of the computed tokens that goes to the top clusters, 0..1 (section 3.3: 0.25).
         staleness_decay: factor on every token's selection count per step, 0..1 (0.5 in the paper).
@@ -46,6 +51,8 @@ class CATSettings:
         correction: share of the forecasts' error that is made good when a token is computed again: 0 nothing (the
             paper), see :class:`cat_core.algorithm.corrector.Corrector`. Samplers that evaluate a step more than once
             are never corrected.
+        propagation: share of the mean change of a cluster's computed tokens that its other tokens take over at a pruned
+            step, in keys, values and noise: 0 none (the paper).
         cache_dtype: precision of cached keys and values, ``"model"`` keeps the model's.
         cache_device: ``"model"`` keeps caches where the model runs, ``"cpu"`` saves its memory and costs transfers.
         seed: seed of the clustering's first centres.
@@ -53,16 +60,18 @@ class CATSettings:
             pruned step.
     """
 
-    keep_ratio: float = 0.3
+    keep_ratio: float = 0.0
     clusters: int = 20
     refresh_interval: int = 3
+    pruned_interval: int = 2
     warmup_steps: int = 0
     cluster_share: float = 0.25
     staleness_decay: float = 0.5
     position_weight: float = 1.0
-    final_full_steps: int = 1
+    final_full_steps: int = 2
     forecast: float = 0.7
     correction: float = 1.0
+    propagation: float = 1.0
     cache_dtype: str = "model"
     cache_device: str = "model"
     seed: int = 0
@@ -107,5 +116,22 @@ class CATSettings:
         return cls(**values)
 
 
-PAPER = CATSettings(warmup_steps=8, refresh_interval=0, final_full_steps=0, forecast=0.0, correction=0.0)
+PAPER = CATSettings(
+    keep_ratio=0.3,
+    refresh_interval=0,
+    pruned_interval=1,
+    warmup_steps=8,
+    final_full_steps=0,
+    forecast=0.0,
+    correction=0.0,
+    propagation=0.0,
+)
 """The published setting (arXiv 2502.00433, section 4): 8 warm-up steps, 30 % of tokens, 20 clusters, no refresh."""
+
+PRESETS: dict[str, CATSettings] = {
+    "balanced": CATSettings(),
+    "quality": CATSettings(refresh_interval=2),
+    "speed": CATSettings(refresh_interval=4, warmup_steps=4, final_full_steps=1, correction=0.0),
+    "paper": PAPER,
+}
+"""Settings for a wish, by name; docs/quality.md has what each of them costs and keeps."""

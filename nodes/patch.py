@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..cat_core.host.patcher import attach, detach
+from ..cat_core.settings import PRESETS
 from .types import CATEGORY, Settings
 
 
@@ -25,13 +26,22 @@ class CATPruning(io.ComfyNode):
                 io.Boolean.Input(
                     "enabled", default=True, tooltip="Off: the model samples exactly as without this node."
                 ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default="balanced",
+                    tooltip=(
+                        "balanced: about half the computation. quality: closer to the original, a third less. speed: "
+                        "nearly a third of the computation. paper: as published. Not used if settings are connected."
+                    ),
+                ),
                 Settings.Input(
-                    "settings", optional=True, tooltip="From CAT Pruning Settings; defaults if not connected."
+                    "settings", optional=True, tooltip="From CAT Pruning Settings; used in place of the preset."
                 ),
             ],
             outputs=[io.Model.Output(tooltip="Connect to the sampler, and to CAT Pruning Report.")],
         )
 
     @classmethod
-    def execute(cls, model, enabled: bool, settings=None) -> io.NodeOutput:
-        return io.NodeOutput(attach(model, settings) if enabled else detach(model))
+    def execute(cls, model, enabled: bool, preset: str = "balanced", settings=None) -> io.NodeOutput:
+        return io.NodeOutput(attach(model, settings or PRESETS[preset]) if enabled else detach(model))

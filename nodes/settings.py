@@ -32,8 +32,8 @@ class CATPruningSettings(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip=(
-                        "Share of image tokens computed at a pruned step. 0.3 costs about a third of a full step. "
-                        "0 computes nothing between refreshes and needs no cache of keys and values; 1 prunes nothing."
+                        "Share of image tokens computed at a pruned step; its cost falls with it. 0: nothing is computed "
+                        "between refreshes, and no keys and values are kept. 1 prunes nothing."
                     ),
                 ),
                 io.Int.Input(
@@ -49,8 +49,18 @@ class CATPruningSettings(io.ComfyNode):
                     min=0,
                     max=1000,
                     tooltip=(
-                        "After warm-up every this many steps one step is computed in full. 2 or 3 stay close to the "
-                        "original, 0 never refreshes."
+                        "After warm-up at least every this many steps one step is computed in full. 2 or 3 stay close "
+                        "to the original, 0 never refreshes."
+                    ),
+                ),
+                io.Int.Input(
+                    "pruned_interval",
+                    default=_DEFAULT.pruned_interval,
+                    min=1,
+                    max=1000,
+                    tooltip=(
+                        "Between refreshes about every this many steps is a pruned one, at the others nothing is "
+                        "computed. 1: every step is pruned. Without effect at keep_ratio 0."
                     ),
                 ),
                 io.Int.Input(
@@ -58,7 +68,7 @@ class CATPruningSettings(io.ComfyNode):
                     default=_DEFAULT.warmup_steps,
                     min=0,
                     max=1000,
-                    tooltip="Steps computed in full first, while the composition forms. 0: automatic, 8 at 28 steps.",
+                    tooltip="Steps computed in full first, while the composition forms. 0: automatic, 5 at 28 steps.",
                 ),
                 _advanced(
                     io.Float.Input(
@@ -98,7 +108,7 @@ class CATPruningSettings(io.ComfyNode):
                         default=_DEFAULT.final_full_steps,
                         min=0,
                         max=1000,
-                        tooltip="Steps computed in full at the end, where details settle. 1 is worth its cost.",
+                        tooltip="Steps computed in full at the end, where details settle. The last is worth most.",
                     )
                 ),
                 _advanced(
@@ -108,8 +118,30 @@ class CATPruningSettings(io.ComfyNode):
                         min=0.0,
                         max=1.0,
                         step=0.05,
-                        tooltip="How far tokens that are not computed follow their last trend. 0 holds them still, 1 "
-                        "continues in a straight line.",
+                        tooltip="How far tokens that are not computed follow their last trend. 0 holds them still, at 1 "
+                        "they move on by up to as much as they last did.",
+                    )
+                ),
+                _advanced(
+                    io.Float.Input(
+                        "correction",
+                        default=_DEFAULT.correction,
+                        min=0.0,
+                        max=1.0,
+                        step=0.05,
+                        tooltip="How much of a forecast's error is made good when a token is computed again. Less may "
+                        "be better if refreshes are more than three steps apart.",
+                    )
+                ),
+                _advanced(
+                    io.Float.Input(
+                        "propagation",
+                        default=_DEFAULT.propagation,
+                        min=0.0,
+                        max=1.0,
+                        step=0.05,
+                        tooltip="At a pruned step, how much tokens that are not computed follow the computed tokens of "
+                        "their cluster.",
                     )
                 ),
                 _advanced(

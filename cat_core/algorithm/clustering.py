@@ -46,6 +46,30 @@ def _nearest(features: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
     return (centres.square().sum(-1).unsqueeze(1) - 2 * features @ centres.mT).argmin(-1)
 
 
+class Propagation:
+    """Carries the change of selected tokens to the other tokens of their cluster, as the mean over the cluster.
+
+    One more token without change counts in every mean: a cluster with few selected tokens moves less, and one with none
+    not at all.
+
+    Args:
+        labels: cluster numbers [B, N].
+        clusters: C.
+        selected: indices [B, k] of the selected tokens.
+        share: of the mean that is carried over, 0..1.
+    """
+
+    def __init__(self, labels: torch.Tensor, clusters: int, selected: torch.Tensor, share: float):
+        self.member = membership(labels, clusters, torch.float32)
+        self.selected = membership(labels.gather(1, selected), clusters, torch.float32)
+        self.scale = share / (1 + self.selected.sum(1).unsqueeze(-1))
+
+    def __call__(self, change: torch.Tensor) -> torch.Tensor:
+        """Change [B, k, d] of the selected tokens -> what every token's cluster changed by [B, N, d]."""
+        mean = (self.selected.mT.to(change.dtype) @ change) * self.scale.to(change.dtype)
+        return self.member.to(change.dtype) @ mean
+
+
 def membership(labels: torch.Tensor, clusters: int, dtype: torch.dtype) -> torch.Tensor:
     """Cluster numbers [B, N] -> one-hot [B, N, clusters] (torch's own one_hot reads the labels on the host)."""
     return (labels.unsqueeze(-1) == torch.arange(clusters, device=labels.device)).to(dtype)

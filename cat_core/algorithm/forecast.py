@@ -16,8 +16,8 @@ def forecast(
     """Damped extrapolation from each token's own last two computed values.
 
     A trend over a short stretch of sigma says little about a long one. With r the reach of the forecast over the
-    stretch that the trend was seen on, the token follows its trend by r / (1 + r) instead of r: nearly all of it nearby,
-    never further than once more the last change.
+    stretch that the trend was seen on, the token follows its trend by r / (1 + r) instead of r: nearly all of it
+    nearby, never further than once more the last change.
 
     Args:
         latest, previous: noise tokens [B, N, d].

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from enum import Enum
+from itertools import pairwise
 
 from ..settings import CATSettings
 
@@ -33,19 +34,21 @@ class Schedule:
         self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
         self.warmup = settings.warmup_steps or automatic_warmup(self.steps)
-        full = set(range(self.steps)) if settings.keep_ratio == 1 else self._full_steps(settings)
-        between = StepKind.PRUNED if settings.keep_ratio > 0 else StepKind.IDLE
-        self.kinds = [StepKind.FULL if step in full else between for step in range(self.steps)]
+        self.kinds = self._kinds(settings)
 
-    def _full_steps(self, settings: CATSettings) -> set[int]:
-        """Warm-up, final steps, and refreshes in even distances between them, none longer than the interval."""
-        last_of_warmup, final = self.warmup - 1, self.steps - settings.final_full_steps
-        distance = final - last_of_warmup
-        steps = {*range(self.warmup), *range(max(final, 0), self.steps)}
-        if settings.refresh_interval and distance > 0:
-            stretches = -(-distance // settings.refresh_interval)
-            steps |= {last_of_warmup + number * distance // stretches for number in range(1, stretches)}
-        return steps
+    def _kinds(self, settings: CATSettings) -> list[StepKind]:
+        if settings.keep_ratio == 1:
+            return [StepKind.FULL] * self.steps
+        final = max(self.steps - settings.final_full_steps, self.warmup - 1)
+        refreshes = _divided(self.warmup - 1, final, settings.refresh_interval, longest=True)
+        full = {*range(self.warmup), *refreshes, *range(final, self.steps)}
+        kinds = [StepKind.FULL if step in full else StepKind.IDLE for step in range(self.steps)]
+        if settings.keep_ratio > 0 or settings.focus_mask is not None:
+            ends = [self.warmup - 1, *refreshes, final]
+            for start, end in pairwise(ends):
+                for step in _divided(start, end, settings.pruned_interval):
+                    kinds[step] = StepKind.PRUNED
+        return kinds
 
     def step(self, sigma: float) -> int:
         """Number of the step whose interval (next sigma, sigma] holds ``sigma``; beyond the ends, the end's step."""
@@ -63,9 +66,18 @@ class Schedule:
             return f"its {self.steps} steps are all warm-up, refresh or final steps (warm-up {self.warmup})"
         return None
 
-    def next_is(self, step: int, kind: StepKind) -> bool:
-        """Whether the step after ``step`` is of this kind."""
-        return step + 1 < self.steps and self.kinds[step + 1] is kind
+    def computes_next(self, step: int, kind: StepKind) -> bool:
+        """Whether the first step after ``step`` that is not idle is of this kind."""
+        return next((later for later in self.kinds[step + 1 :] if later is not StepKind.IDLE), None) is kind
+
+
+def _divided(start: int, end: int, interval: int, longest: bool = False) -> list[int]:
+    """Steps that divide the way from ``start`` to ``end`` evenly into parts of about ``interval``, shorter ones first.
+
+    ``longest``: no part is longer than the interval, which may be 0 for no division.
+    """
+    parts = -((start - end) // interval) if longest and interval else round((end - start) / interval) if interval else 1
+    return [start + number * (end - start) // parts for number in range(1, parts)]
 
 
 def automatic_warmup(steps: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..settings import CATSettings
-from .clustering import kmeans, membership, token_features
+from .clustering import Propagation, kmeans, membership, token_features
 
 # The first three clusters get 3, 2 and 1 sixths of the clusters' share (section 3.3).
 TOP_CLUSTER_WEIGHTS = (3, 2, 1)
@@ -106,10 +106,21 @@ class Selector:
         self.frequency = self.frequency * self.settings.staleness_decay + selection.mask().squeeze(-1)
         return selection
 
+    def propagation(self, selection: Selection) -> Propagation | None:
+        """Carries changes of the selected tokens to the others, None if the settings do not want it."""
+        if self.settings.propagation == 0:
+            return None
+        assert self.labels is not None
+        return Propagation(self.labels, self._cluster_count, selection.indices, self.settings.propagation)
+
+    @property
+    def _cluster_count(self) -> int:
+        return min(self.settings.clusters, self.tokens)
+
     def _priority(self, change, labels, frequency, first: bool) -> torch.Tensor:
         """[B, N]: above 2 for tokens inside their cluster's quota, 0..1 by staleness for the others."""
         magnitude = change.norm(dim=-1)
-        member = membership(labels, min(self.settings.clusters, self.tokens), change.dtype)
+        member = membership(labels, self._cluster_count, change.dtype)
         scores = cluster_scores(change, labels, member, self.grid, smooth=first)
         place = scores.argsort(descending=True).argsort()  # 0 for the cluster that changed most
         quota = cluster_quotas(place, self.count, self.settings.cluster_share, first).gather(1, labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..algorithm.clustering import Propagation
 from ..algorithm.selection import Selection
 
 
@@ -27,7 +28,13 @@ class KVCache:
             buffer.copy_(rows)
 
     def renew(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor, selection: Selection, others_first: int
+        self,
+        layer: int,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        selection: Selection,
+        others_first: int,
+        propagation: Propagation | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write newly computed rows in place and return the layer's full-length keys and values [B, L, d].
 
@@ -35,27 +42,31 @@ class KVCache:
             key, value: [B, others_first + k, d]: rows of other (text) tokens, then of the selected image tokens.
             selection: which image tokens the last k rows belong to.
             others_first: number of rows in front of the image tokens, in the buffers too.
+            propagation: moves the image rows that were not computed, None leaves them.
         """
         return tuple(  # type: ignore[return-value]
-            self._renew(buffer, rows, selection, others_first)
+            self._renew(buffer, rows, selection, others_first, propagation)
             for buffer, rows in zip(self.layers[layer], (key, value), strict=True)
         )
 
     @staticmethod
-    def _renew(buffer: torch.Tensor, rows: torch.Tensor, selection: Selection, first: int) -> torch.Tensor:
-        new = rows.to(buffer.device, buffer.dtype)
+    def _renew(
+        buffer: torch.Tensor, rows: torch.Tensor, selection: Selection, first: int, propagation: Propagation | None
+    ) -> torch.Tensor:
+        held = buffer.to(rows.device, rows.dtype)
+        flat = held.flatten(2)  # values may come with their heads apart: [B, L, heads, d / heads]
         if first:
-            buffer[:, :first].copy_(new[:, :first])
-        places = selection.rows(buffer.shape[1], first).to(buffer.device)
-        _bits(buffer).flatten(0, 1).index_copy_(0, places, _bits(new)[:, first:].flatten(0, 1))
-        return buffer.to(rows.device, rows.dtype)
+            held[:, :first].copy_(rows[:, :first])
+        places, computed = selection.rows(flat.shape[1], first), rows[:, first:].flatten(2).flatten(0, 1)
+        if propagation:
+            change = computed - flat.flatten(0, 1).index_select(0, places)
+            flat[:, first:] += propagation(change.unflatten(0, selection.indices.shape))
+        flat.flatten(0, 1).index_copy_(0, places, computed)
+        if held is not buffer:
+            buffer.copy_(held)
+        return held
 
     @property
     def bytes(self) -> int:
         """Memory held."""
         return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer)
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """8-bit floats as bytes: torch copies rows of these, but not of those."""
-    return tensor.view(torch.uint8) if tensor.element_size() == 1 else tensor

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..algorithm.clustering import Propagation
 from ..algorithm.selection import Selection
 from ..caching.kv import KVCache
 
@@ -52,9 +53,15 @@ class PrunedAttention(_Override):
     cache and is attended to on its own, which needs no copy of the caches.
     """
 
-    def __init__(self, caches: list[KVCache], selection: Selection, previous: Attention | None):
+    def __init__(
+        self,
+        caches: list[KVCache],
+        selection: Selection,
+        propagation: Propagation | None,
+        previous: Attention | None,
+    ):
         super().__init__(caches, previous)
-        self.selection = selection
+        self.selection, self.propagation = selection, propagation
 
     def __call__(self, func: Attention, q, k, v, heads: int, *args: Any, **kwargs: Any) -> torch.Tensor:
         layer = self._next_layer()
@@ -62,6 +69,6 @@ class PrunedAttention(_Override):
         others = k.shape[1] - self.selection.count
         outputs = []
         for cache, query, key, value in zip(self.caches, *(self._chunks(t) for t in (q, k, v)), strict=True):
-            keys, values = cache.renew(layer, key, value, self.selection, others)
+            keys, values = cache.renew(layer, key, value, self.selection, others, self.propagation)
             outputs.append(attend(query, keys, values, heads, *args, **kwargs))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)

@@ -172,7 +172,7 @@ class Run:
     def _full(self, call: ModelCall) -> torch.Tensor:
         branches = [self._branch(key) for key in call.keys]
         options = call.options
-        if self.schedule.next_is(self.step, StepKind.PRUNED):
+        if self.schedule.computes_next(self.step, StepKind.PRUNED):
             capture = CapturingAttention([branch.kv for branch in branches], options.get(OVERRIDE))
             options = {**options, OVERRIDE: capture}
         denoised = call.run(options, call.control)
@@ -200,7 +200,8 @@ class Run:
         whole_batch = selection.repeat(len(branches))
         options, control = self.family.prune(self.transformer, call.options, call.control, whole_batch)
         caches = [branch.kv for branch in branches]
-        options[OVERRIDE] = PrunedAttention(caches, selection, call.options.get(OVERRIDE))
+        propagation = self.selectors[call.keys[0][2]].propagation(selection)
+        options[OVERRIDE] = PrunedAttention(caches, selection, propagation, call.options.get(OVERRIDE))
         denoised = call.run(options, control)
         self._count(call, grid.tokens, selection.count)
         mask = selection.mask()
@@ -208,9 +209,13 @@ class Run:
         outputs = []
         for branch, x, new in zip(branches, *self._parts(call, call.x, denoised), strict=True):
             assert branch.noise is not None
-            output = torch.where(pixels, new, self._forecast(branch, x))
+            noise = branch.grid.to_tokens((x - new) / self.sigma)
+            forecast = branch.noise.at(self.sigma, self.settings.forecast)
+            if propagation:
+                forecast = forecast + propagation(selection.gather(noise - forecast))
+            output = torch.where(pixels, new, x - self.sigma * branch.grid.to_latent(forecast))
             outputs.append(self._settle(branch, output, mask))
-            branch.noise.update(branch.grid.to_tokens((x - new) / self.sigma), self.sigma, mask)
+            branch.noise.update(noise, self.sigma, mask)
         return torch.cat(outputs)
 
     def _idle(self, call: ModelCall) -> torch.Tensor:

@@ -4,9 +4,23 @@ from dataclasses import replace
 
 import pytest
 
-import bench.methods
-from bench.methods import ABLATION, DEFAULT, EASY, FEWER, LAZY, OFF, OURS, PUBLISHED, ablations, methods, target
-from cat_core.settings import PAPER
+from bench.methods import (
+    ABLATION,
+    BALANCED,
+    EASY,
+    FEWER,
+    HALF_OF_TOKENS,
+    LAZY,
+    OFF,
+    OURS,
+    PUBLISHED,
+    TOKEN_ABLATION,
+    TOKENS_OFF,
+    changed,
+    methods,
+    target,
+)
+from cat_core.settings import PAPER, PRESETS
 
 
 def of(group, steps):
@@ -20,8 +34,8 @@ def test_no_two_methods_share_a_name(steps):
 
 
 def test_fewer_steps_are_scaled_with_the_target():
-    assert [method.steps for method in of(FEWER, 28)] == [8, 10, 12, 14, 16, 18, 20, 22, 24]
-    assert [method.steps for method in of(FEWER, 50)] == [14, 18, 21, 25, 29, 32, 36, 39, 43]
+    assert [method.steps for method in of(FEWER, 28)] == [8, 10, 12, 14, 16, 18, 22]
+    assert [method.steps for method in of(FEWER, 50)] == [14, 18, 21, 25, 29, 32, 39]
     assert [method.steps for method in of(FEWER, 8)] == [4, 5, 6, 7]
 
 
@@ -30,30 +44,31 @@ def test_every_other_method_takes_the_targets_steps():
 
 
 def test_presets_paper_and_the_hosts_caches_are_there():
-    assert DEFAULT in [method.settings for method in of(OURS, 28)]
+    assert {method.name: method.settings for method in of(OURS, 28)} | {"paper": PAPER} == PRESETS
     assert [method.settings for method in of(PUBLISHED, 28)] == [PAPER]
     assert {method.cache[0] for method in of(LAZY, 28) + of(EASY, 28)} == {LAZY, EASY}
 
 
-def test_an_ablation_changes_its_knobs_and_nothing_else():
-    for method in of(ABLATION, 28):
-        assert method.settings == replace(DEFAULT, **OFF[method.name])
-        assert method.settings != DEFAULT
+@pytest.mark.parametrize(
+    ("group", "base", "table"), [(ABLATION, BALANCED, OFF), (TOKEN_ABLATION, HALF_OF_TOKENS, TOKENS_OFF)]
+)
+def test_an_ablation_changes_its_knobs_and_nothing_else(group, base, table):
+    assert len(of(group, 28)) >= 4
+    for method in of(group, 28):
+        assert method.settings == replace(base, **table[method.name])
+        assert method.settings != base
 
 
-def test_an_ingredient_that_the_default_lacks_is_not_switched_off(monkeypatch):
-    monkeypatch.setattr(bench.methods, "DEFAULT", replace(DEFAULT, forecast=0.0))
-    assert "no forecast" not in ablations()
-    assert "no refresh" in ablations()
+def test_an_ingredient_that_is_not_there_is_not_switched_off():
+    assert list(changed(replace(BALANCED, forecast=0.0), {"a": {"forecast": 0.0}, "b": {"correction": 0.0}})) == ["b"]
 
 
-def test_settings_that_make_no_sense_are_left_out(monkeypatch):
-    monkeypatch.setattr(bench.methods, "DEFAULT", replace(DEFAULT, keep_ratio=0.0, refresh_interval=2))
-    assert "no refresh" not in ablations()
+def test_settings_that_make_no_sense_are_left_out():
+    assert changed(BALANCED, {"no refresh": {"refresh_interval": 0}}) == {}
 
 
 def test_changed_settings_make_another_recipe():
     method = of(OURS, 28)[0]
-    assert replace(method, settings=replace(DEFAULT, keep_ratio=0.31)).recipe() != method.recipe()
+    assert replace(method, settings=replace(BALANCED, keep_ratio=0.31)).recipe() != method.recipe()
     assert replace(method, steps=29).recipe() != method.recipe()
     assert replace(method, cache=(LAZY, 0.1)).recipe() != method.recipe()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cat_core.algorithm.clustering import Propagation
 from cat_core.algorithm.forecast import forecast
 from cat_core.algorithm.selection import Selection
 from cat_core.caching.kv import KVCache
@@ -73,3 +74,19 @@ def test_a_smaller_dtype_saves_memory_and_is_given_back_as_asked():
     keys, _ = small.renew(0, rows, rows, Selection(torch.arange(8)[None], 8), 0)
     assert keys.dtype == rows.dtype
     assert torch.allclose(keys, rows, rtol=0.07, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_rows_that_are_not_computed_follow_their_cluster(dtype):
+    held = torch.zeros(1, 6, 4)
+    cache = KVCache(dtype)
+    # values may come with their heads apart
+    cache.store(0, held, held.view(1, 6, 2, 2))
+    selection = Selection(torch.tensor([[0, 1]]), 4)
+    labels = torch.tensor([[0, 1, 1, 2]])
+    rows = torch.cat((torch.full((1, 2, 4), 9.0), torch.tensor([5.0, 6.0]).view(1, 2, 1).expand(1, 2, 4)), 1)
+    propagation = Propagation(labels, 3, selection.indices, 1.0)
+    found = cache.renew(0, rows, rows.view(1, 4, 2, 2), selection, 2, propagation)
+    for kept, tensor in zip(found, cache.layers[0], strict=True):
+        assert kept.flatten(2)[0, :, 0].tolist() == [9.0, 9.0, 5.0, 6.0, 3.0, 0.0]
+        assert torch.equal(kept, tensor.to(kept.dtype))

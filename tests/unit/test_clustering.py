@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cat_core.algorithm.clustering import kmeans, token_features
+from cat_core.algorithm.clustering import Propagation, kmeans, token_features
 
 
 def test_features_are_scaled_noise_and_place():
@@ -51,3 +51,18 @@ def test_labels_are_in_range_whatever_the_numbers(tokens, clusters, seed):
     assert labels.shape == (2, tokens)
     assert labels.min() >= 0
     assert labels.max() < min(clusters, tokens)
+
+
+def test_propagation_is_the_mean_of_each_cluster_counting_one_that_stands_still():
+    labels = torch.tensor([[0, 0, 0, 1, 1, 2], [2, 1, 0, 0, 0, 0]])
+    selected = torch.tensor([[0, 1, 3], [0, 2, 3]])
+    change = torch.tensor([[[3.0], [6.0], [8.0]], [[4.0], [3.0], [9.0]]])
+    carried = Propagation(labels, 3, selected, 1.0)(change).squeeze(-1)
+    assert carried.tolist() == [[3.0, 3.0, 3.0, 4.0, 4.0, 0.0], [2.0, 0.0, 4.0, 4.0, 4.0, 4.0]]
+    assert torch.equal(Propagation(labels, 3, selected, 0.5)(change).squeeze(-1), carried / 2)
+
+
+def test_propagation_keeps_the_precision():
+    change = torch.ones(1, 2, 3, dtype=torch.bfloat16)
+    carried = Propagation(torch.zeros(1, 4, dtype=torch.long), 1, torch.tensor([[0, 1]]), 1.0)(change)
+    assert carried.dtype == torch.bfloat16

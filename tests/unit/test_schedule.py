@@ -1,6 +1,7 @@
 """Which steps are full, pruned or idle."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,12 +27,14 @@ def picture(schedule: Schedule) -> str:
         ({"warmup_steps": 3, "refresh_interval": 99, "final_full_steps": 2}, "fffpppppff"),
         ({"warmup_steps": 2, "refresh_interval": 2, "final_full_steps": 2}, "fffpfpfpff"),
         ({"warmup_steps": 4, "refresh_interval": 3, "final_full_steps": 1, "keep_ratio": 0.0}, "ffffiifiif"),
+        ({"warmup_steps": 2, "refresh_interval": 4, "final_full_steps": 1, "pruned_interval": 2}, "ffipifipif"),
+        ({"warmup_steps": 2, "refresh_interval": 0, "final_full_steps": 1, "pruned_interval": 3}, "ffipiipiif"),
         ({"warmup_steps": 1, "refresh_interval": 1}, "ffffffffff"),
         ({"keep_ratio": 1.0}, "ffffffffff"),
     ],
 )
 def test_kinds_of_ten_steps(knobs, expected):
-    assert picture(Schedule(sigmas(10), CATSettings(**knobs))) == expected
+    assert picture(Schedule(sigmas(10), CATSettings(**{"keep_ratio": 0.3, "pruned_interval": 1, **knobs}))) == expected
 
 
 @given(st.integers(1, 80), st.integers(0, 12), st.integers(1, 9), st.integers(0, 12))
@@ -45,6 +48,11 @@ def test_no_stretch_between_full_steps_is_longer_than_the_interval_and_they_grow
     between = [stretch for stretch in stretches if stretch > 1]
     assert max(stretches) <= interval
     assert not between or max(between) - min(between) <= 1
+
+
+def test_with_a_focus_mask_there_are_pruned_steps_at_keep_ratio_zero():
+    focused = CATSettings(warmup_steps=2, pruned_interval=1, final_full_steps=1, focus_mask=torch.ones(1, 4, 4))
+    assert picture(Schedule(sigmas(8), focused)) == "ffppfppf"
 
 
 def test_the_paper_at_28_steps_has_8_full_and_20_pruned_steps():
@@ -83,7 +91,15 @@ def test_automatic_warmup_grows_with_the_steps():
     assert [automatic_warmup(steps) for steps in (4, 8, 14, 28, 50)] == [2, 2, 2, 5, 5]
 
 
-def test_next_is_knows_the_end():
-    schedule = Schedule(sigmas(10), CATSettings(warmup_steps=4, refresh_interval=0, final_full_steps=0))
-    assert schedule.next_is(3, StepKind.PRUNED)
-    assert not schedule.next_is(9, StepKind.PRUNED)
+def test_keys_are_kept_where_the_next_computed_step_is_a_pruned_one():
+    kinds = Schedule(sigmas(10), CATSettings(0.3, refresh_interval=4, warmup_steps=2, final_full_steps=1))
+    assert picture(kinds) == "ffipifipif"
+    assert [step for step in range(10) if kinds.computes_next(step, StepKind.PRUNED)] == [1, 2, 5, 6]
+
+
+def test_what_comes_next_knows_the_end():
+    schedule = Schedule(
+        sigmas(10), CATSettings(0.3, warmup_steps=4, refresh_interval=0, final_full_steps=0, pruned_interval=1)
+    )
+    assert schedule.computes_next(3, StepKind.PRUNED)
+    assert not schedule.computes_next(9, StepKind.PRUNED)
