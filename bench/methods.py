@@ -1,7 +1,7 @@
 """What the quality benchmark compares: CAT Pruning in many settings, and what a user would pick instead.
 
-:func:`idle`, :data:`TOKENS`, :data:`OFF` and :data:`TOKENS_OFF` hold settings by name: a new line in one of them is a
-new method of the benchmark.
+:func:`idle`, :data:`TOKENS` and :data:`OFF` hold settings by name: a new line in one of them is a new method of the
+benchmark.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
+from bench.selectors import SELECTORS
 from cat_core.host.patcher import attach
 from cat_core.settings import PAPER, PRESETS, CATSettings
 
@@ -21,17 +22,16 @@ LOW_STEPS = 12
 
 # Groups. The methods of one group form a cost-quality curve.
 OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"
-ABLATION, TOKEN_ABLATION, PUBLISHED = "balanced, one ingredient off", "half the tokens, one ingredient off", "paper"
+ABLATION, PUBLISHED = "balanced, one ingredient off", "paper"
 FEWER, LAZY, EASY, COMBINED = "fewer steps", "LazyCache", "EasyCache", "with LazyCache"
 
 BALANCED = PRESETS["balanced"]
-HALF_OF_TOKENS = replace(BALANCED, keep_ratio=0.5, refresh_interval=5, pruned_interval=2)
 TOKENS: dict[str, CATSettings] = {
-    "refresh 5, half the tokens every 2nd step": HALF_OF_TOKENS,
-    "refresh 4, half the tokens every 2nd step": replace(HALF_OF_TOKENS, refresh_interval=4),
-    "refresh 3, 10 % of tokens between": replace(
-        BALANCED, keep_ratio=0.1, refresh_interval=3, pruned_interval=1, propagation=0.0
+    "refresh 6, 80 % of tokens every 3rd step": replace(
+        BALANCED, keep_ratio=0.8, refresh_interval=6, pruned_interval=3
     ),
+    "refresh 4, 80 % of tokens every 2nd step": replace(BALANCED, keep_ratio=0.8, refresh_interval=4),
+    "refresh 3, 75 % of tokens every 2nd step": replace(BALANCED, refresh_interval=3),
 }
 # Knobs that switch one ingredient off.
 OFF: dict[str, dict[str, Any]] = {
@@ -40,12 +40,10 @@ OFF: dict[str, dict[str, Any]] = {
     "no refresh": {"refresh_interval": 0},
     "2 warm-up steps": {"warmup_steps": 2},
     "last steps not computed": {"final_full_steps": 0},
-}
-TOKENS_OFF: dict[str, dict[str, Any]] = {
-    "one cluster": {"clusters": 1},
     "no propagation": {"propagation": 0.0},
-    "no cluster quotas": {"cluster_share": 0.0},
-    "tokens never refreshed": {"refresh_interval": 0},
+    "one cluster": {"clusters": 1},
+    "100 clusters": {"clusters": 100},
+    "by change alone, no cluster quotas": {"cluster_share": 0.0},
 }
 LAZY_THRESHOLDS = (0.05, 0.1, 0.2)
 EASY_THRESHOLDS = (0.2,)
@@ -64,6 +62,7 @@ class Method:
         steps: sampling steps.
         settings: of CAT Pruning; None without it.
         cache: the host's caching node (a key of ``CACHES``) and its reuse threshold; None without one.
+        selector: what chooses tokens instead of CAT Pruning's own ranking, see :mod:`bench.selectors`.
     """
 
     name: str
@@ -71,6 +70,7 @@ class Method:
     steps: int
     settings: CATSettings | None = None
     cache: tuple[str, float] | None = None
+    selector: str | None = None
 
     def patch(self, model: ModelPatcher) -> ModelPatcher:
         """A clone of ``model`` that samples this way, made by the nodes that a user would connect."""
@@ -87,7 +87,8 @@ class Method:
     def recipe(self) -> str:
         """All that tells what this method does, as text: a method that changes gets another one."""
         settings = None if self.settings is None else self.settings.to_json()
-        return json.dumps([self.steps, settings, self.cache])
+        parts = [self.steps, settings, self.cache]
+        return json.dumps(parts if self.selector is None else [*parts, self.selector])
 
 
 def target(steps: int) -> Method:
@@ -107,7 +108,7 @@ def methods(steps: int) -> list[Method]:
         *_ours(TOKENS, BETWEEN, steps),
         *_ours({"as published": PAPER}, PUBLISHED, steps),
         *_ours(changed(BALANCED, OFF), ABLATION, steps),
-        *_ours(changed(HALF_OF_TOKENS, TOKENS_OFF), TOKEN_ABLATION, steps),
+        *(Method(name, ABLATION, steps, BALANCED, selector=name) for name in SELECTORS),
         *_fewer(scaled, steps),
         *(Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS),
         *(Method(f"EasyCache {threshold:g}", EASY, steps, None, (EASY, threshold)) for threshold in EASY_THRESHOLDS),
@@ -119,11 +120,13 @@ def methods(steps: int) -> list[Method]:
 
 
 def idle(steps: int) -> dict[str, CATSettings]:
-    """Nothing computed between refreshes, cheaper than the presets and dearer: together with them a whole curve."""
-    table = {"refresh 6": replace(PRESETS["speed"], refresh_interval=6)}
+    """Nothing computed between refreshes: together a whole curve, with the cost of every preset among them."""
+    base = replace(PRESETS["quality"], warmup_steps=0)
+    table = {f"refresh {interval}": replace(base, refresh_interval=interval) for interval in (8, 6, 4, 3)}
+    table["refresh 3, 5 warm-up steps"] = replace(base, refresh_interval=3, warmup_steps=5)
     # every second step is as often as refreshes can be: longer warm-ups continue the curve
     for share in (0.4, 0.65):
-        table[f"warm-up {share:.0%}, refresh 2"] = replace(PRESETS["quality"], warmup_steps=round(share * steps))
+        table[f"warm-up {share:.0%}, refresh 2"] = replace(base, warmup_steps=round(share * steps))
     return table
 
 

@@ -15,6 +15,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from bench.methods import Method
+from bench.selectors import chosen_by
 from cat_core.host.demo import DEMO_FILE, LATENT_CHANNELS, load_demo
 from cat_core.host.families import find_family
 from cat_core.host.patcher import last_report
@@ -85,7 +86,8 @@ class DemoSampler:
         empty = {"samples": torch.zeros(1, LATENT_CHANNELS, self.side, self.side)}
         conds = self.encode(prompt), self.encode(NEGATIVE)
         started = time.perf_counter()
-        output = host.KSampler().sample(model, seed, method.steps, CFG, sampler, SCHEDULER, *conds, empty)[0]
+        with chosen_by(method.selector):
+            output = host.KSampler().sample(model, seed, method.steps, CFG, sampler, SCHEDULER, *conds, empty)[0]
         seconds = time.perf_counter() - started
         if method.settings is None:
             return Sample(output["samples"], calls.macs, seconds)

@@ -60,9 +60,9 @@ class CATSettings:
             pruned step.
     """
 
-    keep_ratio: float = 0.0
+    keep_ratio: float = 0.75
     clusters: int = 20
-    refresh_interval: int = 3
+    refresh_interval: int = 5
     pruned_interval: int = 2
     warmup_steps: int = 0
     cluster_share: float = 0.25
@@ -130,8 +130,8 @@ PAPER = CATSettings(
 
 PRESETS: dict[str, CATSettings] = {
     "balanced": CATSettings(),
-    "quality": CATSettings(refresh_interval=2),
-    "speed": CATSettings(refresh_interval=4, warmup_steps=4, final_full_steps=1, correction=0.0),
+    "quality": CATSettings(keep_ratio=0.0, refresh_interval=2),
+    "speed": CATSettings(keep_ratio=0.65, refresh_interval=8, pruned_interval=4, correction=0.5),
     "paper": PAPER,
 }
 """Settings for a wish, by name; docs/quality.md has what each of them costs and keeps."""

@@ -32,8 +32,8 @@ class CATPruningSettings(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip=(
-                        "Share of image tokens computed at a pruned step; its cost falls with it. 0: nothing is computed "
-                        "between refreshes, and no keys and values are kept. 1 prunes nothing."
+                        "Share of image tokens computed at a pruned step; its cost falls with it. 0: nothing is "
+                        "computed between refreshes, and no keys and values are kept. 1 prunes nothing."
                     ),
                 ),
                 io.Int.Input(
@@ -118,8 +118,8 @@ class CATPruningSettings(io.ComfyNode):
                         min=0.0,
                         max=1.0,
                         step=0.05,
-                        tooltip="How far tokens that are not computed follow their last trend. 0 holds them still, at 1 "
-                        "they move on by up to as much as they last did.",
+                        tooltip="How far tokens that are not computed follow their last trend. 0 holds them still, at "
+                        "1 they move on by up to as much as they last did.",
                     )
                 ),
                 _advanced(

@@ -81,5 +81,5 @@ def _divided(start: int, end: int, interval: int, longest: bool = False) -> list
 
 
 def automatic_warmup(steps: int) -> int:
-    """Five steps, fewer for short runs: the first five of 28 change the picture most (docs/quality.md)."""
-    return min(5, max(2, round(steps * 5 / 28)))
+    """A seventh of the steps, from 2 to 4: the first steps change the picture most (docs/quality.md)."""
+    return min(4, max(2, round(steps / 7)))

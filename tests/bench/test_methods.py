@@ -9,17 +9,15 @@ from bench.methods import (
     BALANCED,
     EASY,
     FEWER,
-    HALF_OF_TOKENS,
     LAZY,
     OFF,
     OURS,
     PUBLISHED,
-    TOKEN_ABLATION,
-    TOKENS_OFF,
     changed,
     methods,
     target,
 )
+from bench.selectors import SELECTORS
 from cat_core.settings import PAPER, PRESETS
 
 
@@ -49,14 +47,13 @@ def test_presets_paper_and_the_hosts_caches_are_there():
     assert {method.cache[0] for method in of(LAZY, 28) + of(EASY, 28)} == {LAZY, EASY}
 
 
-@pytest.mark.parametrize(
-    ("group", "base", "table"), [(ABLATION, BALANCED, OFF), (TOKEN_ABLATION, HALF_OF_TOKENS, TOKENS_OFF)]
-)
-def test_an_ablation_changes_its_knobs_and_nothing_else(group, base, table):
-    assert len(of(group, 28)) >= 4
-    for method in of(group, 28):
-        assert method.settings == replace(base, **table[method.name])
-        assert method.settings != base
+def test_an_ablation_changes_its_knobs_or_what_chooses_and_nothing_else():
+    table = of(ABLATION, 28)
+    assert {method.name for method in table} == {*OFF, *SELECTORS}
+    for method in table:
+        assert method.settings == replace(BALANCED, **OFF.get(method.name, {}))
+        assert method.selector == (method.name if method.name in SELECTORS else None)
+        assert (method.settings, method.selector) != (BALANCED, None)
 
 
 def test_an_ingredient_that_is_not_there_is_not_switched_off():
@@ -64,7 +61,7 @@ def test_an_ingredient_that_is_not_there_is_not_switched_off():
 
 
 def test_settings_that_make_no_sense_are_left_out():
-    assert changed(BALANCED, {"no refresh": {"refresh_interval": 0}}) == {}
+    assert changed(replace(BALANCED, keep_ratio=0.0), {"no refresh": {"refresh_interval": 0}}) == {}
 
 
 def test_changed_settings_make_another_recipe():
@@ -72,3 +69,4 @@ def test_changed_settings_make_another_recipe():
     assert replace(method, settings=replace(BALANCED, keep_ratio=0.31)).recipe() != method.recipe()
     assert replace(method, steps=29).recipe() != method.recipe()
     assert replace(method, cache=(LAZY, 0.1)).recipe() != method.recipe()
+    assert replace(method, selector="random tokens").recipe() != method.recipe()

@@ -8,6 +8,7 @@ import torch
 
 from bench.methods import EASY, LAZY, Method, target
 from bench.sampling import DemoSampler, setup
+from bench.selectors import SELECTORS
 from cat_core.algorithm.macs import ModelCost
 from cat_core.host.demo import MAX_WORDS
 from cat_core.host.families import find_family
@@ -61,12 +62,21 @@ def test_a_run_that_prunes_nothing_is_the_target_at_its_cost(host, full):
     assert "keep ratio 1" in sample.note
 
 
+@pytest.mark.parametrize("name", SELECTORS)
+def test_another_selector_chooses_other_tokens_at_the_same_cost(host, name):
+    settings = CATSettings(keep_ratio=0.5, pruned_interval=1, warmup_steps=2, refresh_interval=0, final_full_steps=0)
+    ours, other = (sampled(host, settings=settings, selector=selector) for selector in (None, name))
+    assert not torch.equal(other.latent, ours.latent)
+    assert other.macs == ours.macs
+    assert torch.equal(sampled(host, settings=settings).latent, ours.latent)
+
+
 def test_pruned_steps_cost_less_and_idle_ones_nothing(host, full):
-    knobs = {"warmup_steps": 2, "refresh_interval": 2, "final_full_steps": 1}
+    knobs = {"warmup_steps": 2, "refresh_interval": 2, "pruned_interval": 1, "final_full_steps": 1}
     idle = sampled(host, settings=CATSettings(keep_ratio=0.0, **knobs))
     # full, full, idle, full, idle, full
     assert idle.macs * 3 == full.macs * 2
-    pruned = sampled(host, settings=CATSettings(keep_ratio=0.25, **knobs))
+    pruned = sampled(host, settings=CATSettings(**{"keep_ratio": 0.25, **knobs, "refresh_interval": 0}))
     assert idle.macs < pruned.macs < full.macs
     assert idle.note == pruned.note == ""
 

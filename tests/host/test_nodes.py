@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cat_core.host.patcher import KEY, attach, last_report
-from cat_core.settings import CACHE_DEVICES, CACHE_DTYPES, CATSettings
+from cat_core.settings import CACHE_DEVICES, CACHE_DTYPES, PRESETS, CATSettings
 from small import noise_for, sample, small_model
 
 KNOBS = [field.name for field in dataclasses.fields(CATSettings) if field.name != "focus_mask"]
@@ -47,7 +47,8 @@ def test_untouched_widgets_give_the_default_settings(pack, widgets):
 def test_a_widget_ends_exactly_where_the_settings_do(pack, widgets, name, end):
     widget = widgets[name]
     limit, step = getattr(widget, end), widget.step or 1
-    assert getattr(settings_from(pack, **{name: limit}), name) == limit
+    # a keep ratio of zero asks for refreshes
+    assert getattr(settings_from(pack, **{"keep_ratio": 0.3, name: limit}), name) == limit
     with pytest.raises(ValueError, match=name):
         settings_from(pack, **{name: limit - step if end == "min" else limit + step})
 
@@ -67,7 +68,7 @@ def test_a_widget_offers_exactly_the_choices_of_the_settings(pack, widgets, name
 def test_a_focus_mask_reaches_the_run(pack):
     mask = torch.zeros(1, 16, 16)
     mask[:, :4, :4] = 1
-    settings = settings_from(pack, focus_mask=mask, warmup_steps=3, refresh_interval=0)
+    settings = settings_from(pack, focus_mask=mask, warmup_steps=3, refresh_interval=5)
     pruned = patched(pack, small_model(), settings=settings)
     sample(pruned, noise_for(1, 16, 16))
     chosen = [step.selected for step in last_report(pruned).steps if step.selected is not None]
@@ -83,10 +84,20 @@ def test_attaching_leaves_the_given_model_alone(pack):
     assert pruned.model is model.model
 
 
-def test_without_settings_the_defaults_hold(pack):
-    assert dataclasses.asdict(patched(pack, small_model()).get_attachment(KEY).settings) == dataclasses.asdict(
-        CATSettings()
-    )
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_settings_the_preset_holds(pack, preset):
+    settings = patched(pack, small_model(), preset=preset).get_attachment(KEY).settings
+    assert dataclasses.asdict(settings) == dataclasses.asdict(PRESETS[preset])
+
+
+def test_without_any_choice_the_defaults_hold(pack):
+    settings = patched(pack, small_model()).get_attachment(KEY).settings
+    assert dataclasses.asdict(settings) == dataclasses.asdict(CATSettings())
+
+
+def test_every_preset_can_be_chosen(pack):
+    (preset,) = [widget for widget in pack["CATPruning"].GET_SCHEMA().inputs if widget.id == "preset"]
+    assert preset.options == list(PRESETS)
 
 
 def test_attached_twice_it_acts_once_with_the_later_settings(pack):
@@ -118,7 +129,7 @@ def test_switching_off_leaves_the_given_model_pruned(pack):
 def test_switched_off_and_on_again_it_prunes(pack):
     model = patched(pack, patched(pack, patched(pack, small_model()), False))
     sample(model, noise_for(1, 16, 16))
-    assert last_report(model).count("pruned") > 0
+    assert last_report(model).count("idle") > 0
 
 
 def report_of(pack, model, latent=None):

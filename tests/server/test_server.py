@@ -20,17 +20,20 @@ SD35 = ROOT / "workflows" / "cat_pruning_sd35.json"
 CATEGORY = "model/patch/CAT Pruning"
 # inputs and their defaults by node, in the order of the widgets; None: a socket
 INPUTS = {
-    "CATPruning": {"model": None, "enabled": True, "settings": None},
+    "CATPruning": {"model": None, "enabled": True, "preset": "balanced", "settings": None},
     "CATPruningSettings": {
-        "keep_ratio": 0.3,
+        "keep_ratio": 0.0,
         "clusters": 20,
         "refresh_interval": 3,
+        "pruned_interval": 2,
         "warmup_steps": 0,
         "cluster_share": 0.25,
         "staleness_decay": 0.5,
         "position_weight": 1.0,
-        "final_full_steps": 1,
-        "forecast": 0.9,
+        "final_full_steps": 2,
+        "forecast": 0.7,
+        "correction": 1.0,
+        "propagation": 1.0,
         "cache_dtype": "model",
         "cache_device": "model",
         "seed": 0,
@@ -45,7 +48,7 @@ OUTPUTS = {
     "CATPruningReport": ["LATENT", "STRING", "IMAGE"],
     "CATPruningDemoLoader": ["MODEL", "CLIP", "VAE"],
 }
-BASIC = {"keep_ratio", "clusters", "refresh_interval", "warmup_steps", "focus_mask"}
+BASIC = {"keep_ratio", "clusters", "refresh_interval", "pruned_interval", "warmup_steps", "focus_mask"}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,8 @@ def demo(info):
     prompt = load_api(DEMO, info)
     change(prompt, "KSampler", steps=6)
     change(prompt, "EmptySD3LatentImage", width=256, height=256)
-    change(prompt, "CATPruningSettings", warmup_steps=2)
+    knobs = {"keep_ratio": 0.3, "refresh_interval": 0, "pruned_interval": 1, "warmup_steps": 2, "final_full_steps": 0}
+    change(prompt, "CATPruningSettings", **knobs)
     return prompt
 
 
