@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -83,7 +83,10 @@ class Benchmark:
             reference = self._target(host, pair, sampler, steps)
             for method in missing:
                 bar.set_description(f"{sampler} {steps}, {pair.prompt[:24]}, {method.name}")
-                self.records.append(self._measure(host, pair, sampler, steps, method, reference))
+                self.records.append(
+                    self._twin(pair, sampler, steps, method)
+                    or self._measure(host, pair, sampler, steps, method, reference)
+                )
                 bar.update()
         bar.close()
 
@@ -107,6 +110,14 @@ class Benchmark:
         torch.save({"latent": sample.latent, "macs": sample.macs}, file.with_suffix(".new"))
         file.with_suffix(".new").replace(file)
         return sample
+
+    def _twin(self, pair: Pair, sampler: str, steps: int, method: Method) -> Row | None:
+        """The measurement of another method that does the same under another name, if there is one."""
+        for other in methods(steps):
+            if other.recipe() == method.recipe() and self._known(other, sampler, steps, pair):
+                row = self.records.rows[sampler, steps, pair.prompt, pair.seed, other.name]
+                return replace(row, method=method.name, group=method.group)
+        return None
 
     def _measure(
         self, host: DemoSampler, pair: Pair, sampler: str, steps: int, method: Method, reference: Sample

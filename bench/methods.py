@@ -120,10 +120,9 @@ def methods(steps: int) -> list[Method]:
 
 
 def idle(steps: int) -> dict[str, CATSettings]:
-    """Nothing computed between refreshes: together a whole curve, with the cost of every preset among them."""
+    """Nothing computed between refreshes: together a whole curve, from cheaper than the presets to dearer."""
     base = replace(PRESETS["quality"], warmup_steps=0)
-    table = {f"refresh {interval}": replace(base, refresh_interval=interval) for interval in (8, 6, 4, 3)}
-    table["refresh 3, 5 warm-up steps"] = replace(base, refresh_interval=3, warmup_steps=5)
+    table = {f"refresh {interval}": replace(base, refresh_interval=interval) for interval in (8, 6, 4, 3, 2)}
     # every second step is as often as refreshes can be: longer warm-ups continue the curve
     for share in (0.4, 0.65):
         table[f"warm-up {share:.0%}, refresh 2"] = replace(base, warmup_steps=round(share * steps))

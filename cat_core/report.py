@@ -132,12 +132,12 @@ class Report:
         return "\n".join(lines)
 
     def summary(self) -> str:
-        """One line: the ratio and the pruned steps, or that nothing was pruned."""
+        """One line: the ratio and the steps that saved something, or that nothing was pruned."""
         pruned = self.count("pruned") + self.count("idle")
         if not pruned:
             return "nothing was pruned"
         ratio = f"{self.mac_ratio:.2f}x fewer MACs, " if self.mac_ratio else ""
-        return f"{ratio}{pruned} of {len(self.steps)} steps pruned"
+        return f"{ratio}{pruned} of {len(self.steps)} steps pruned or idle"
 
     def picture(self, cell: int = 4, columns: int = 7) -> np.ndarray:
         """Which tokens each step computed, for the batch's first picture: float32 [H, W, 3] in 0..1.

@@ -1,6 +1,7 @@
 """The benchmark measures what is missing, once, and pairs every picture with its own target."""
 
 import argparse
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,6 +67,18 @@ def test_all_is_measured_once_and_then_known(tmp_path, table):
     assert missing(again) == []
     again.run()
     assert again.counting_rows() == rows
+
+
+def test_what_another_method_does_alike_is_sampled_once(tmp_path, table, monkeypatch):
+    table.append(Method("the same", FEWER, 4, SETTINGS))
+    run = benchmark(tmp_path, pairs=1)
+    sampled = []
+    measure = run._measure
+    monkeypatch.setattr(run, "_measure", lambda *given: sampled.append(given[4].name) or measure(*given))
+    run.run()
+    assert sampled == ["idle", "2 steps", "3 steps"]
+    first, twin = (next(row for row in run.counting_rows() if row.method == name) for name in ("idle", "the same"))
+    assert twin == replace(first, method="the same", group=FEWER)
 
 
 def test_only_what_is_new_or_changed_is_measured(tmp_path, table):

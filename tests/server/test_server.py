@@ -22,9 +22,9 @@ CATEGORY = "model/patch/CAT Pruning"
 INPUTS = {
     "CATPruning": {"model": None, "enabled": True, "preset": "balanced", "settings": None},
     "CATPruningSettings": {
-        "keep_ratio": 0.0,
+        "keep_ratio": 0.75,
         "clusters": 20,
-        "refresh_interval": 3,
+        "refresh_interval": 5,
         "pruned_interval": 2,
         "warmup_steps": 0,
         "cluster_share": 0.25,
@@ -185,8 +185,15 @@ def test_the_sd35_workflow_lacks_only_its_checkpoint_file(server, info):
     assert [(e["type"], e["extra_info"]["input_name"]) for e in errors] == [("value_not_in_list", "ckpt_name")]
 
 
-def test_the_sd35_workflow_starts_from_the_defaults(info):
+def test_the_sd35_workflow_starts_from_the_balanced_preset(info):
     prompt = load_api(SD35, info)
+    (values,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "CATPruning"]
+    assert values["preset"] == "balanced"
+    assert "settings" not in values
+
+
+def test_the_demo_workflow_starts_from_the_defaults(info):
+    prompt = load_api(DEMO, info)
     (values,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "CATPruningSettings"]
     assert CATSettings(**values) == CATSettings()
 
