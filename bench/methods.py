@@ -121,8 +121,11 @@ def methods(steps: int) -> list[Method]:
 
 def idle(steps: int) -> dict[str, CATSettings]:
     """Nothing computed between refreshes: together a whole curve, from cheaper than the presets to dearer."""
-    base = replace(PRESETS["quality"], warmup_steps=0)
-    table = {f"refresh {interval}": replace(base, refresh_interval=interval) for interval in (8, 6, 4, 3, 2)}
+    base = PRESETS["quality"]
+    # over so wide gaps corrections do harm, and few computed steps are best spread evenly
+    least = replace(base, warmup_steps=2, final_full_steps=1, correction=0.0)
+    table = {f"2 warm-up steps, refresh {interval}": replace(least, refresh_interval=interval) for interval in (5, 4)}
+    table |= {f"refresh {interval}": replace(base, refresh_interval=interval) for interval in (4, 3, 2)}
     # every second step is as often as refreshes can be: longer warm-ups continue the curve
     for share in (0.4, 0.65):
         table[f"warm-up {share:.0%}, refresh 2"] = replace(base, warmup_steps=round(share * steps))

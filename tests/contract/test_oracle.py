@@ -47,7 +47,7 @@ def test_a_pruned_run_equals_the_dense_one(name, batch, size, settings):
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_a_run_with_idle_steps_alone_equals_the_dense_one(size):
-    settings = CATSettings(warmup_steps=2, refresh_interval=3)
+    settings = CATSettings(keep_ratio=0.0, warmup_steps=2, refresh_interval=3)
     assert against_oracle(small_model(), settings, noise_for(2, *size)) < 1e-4
 
 

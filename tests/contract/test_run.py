@@ -107,7 +107,7 @@ def test_idle_steps_do_not_call_the_model_and_keep_no_keys():
     model, noise = small_model(), noise_for(1, 16, 16)
     calls = []
     handle = model.model.diffusion_model.register_forward_pre_hook(lambda *_: calls.append(1))
-    pruned = attach(model, CATSettings(warmup_steps=3, refresh_interval=2, final_full_steps=1))
+    pruned = attach(model, CATSettings(keep_ratio=0.0, warmup_steps=3, refresh_interval=2, final_full_steps=1))
     sample(pruned, noise)
     handle.remove()
     report = last_report(pruned)
