@@ -48,7 +48,7 @@ class TransformerCalls:
     def __init__(self, transformer: torch.nn.Module):
         family = find_family(transformer)
         assert family is not None
-        self.cost, self.patch = family.cost(transformer), family.patch_size
+        self.cost, self.patch = family.cost(transformer), family.patch(transformer)[-1]
         self.count = self.macs = 0
 
     def __call__(

@@ -31,7 +31,7 @@ class Step:
     sigma: float
     calls: list[Call] = field(default_factory=list)
     selected: np.ndarray | None = None
-    """[B, rows, columns] bool: tokens computed at a pruned step."""
+    """[B, (frames,) rows, columns] bool: tokens computed at a pruned step."""
 
     @property
     def kind(self) -> str:
@@ -61,7 +61,7 @@ class Report:
     seconds: float = 0.0
     cache_bytes: int = 0
     clusters: np.ndarray | None = None
-    """[B, rows, columns] cluster numbers."""
+    """[B, (frames,) rows, columns] cluster numbers."""
     finished: bool = False
 
     def count(self, kind: str) -> int:
@@ -140,12 +140,12 @@ class Report:
         return f"{ratio}{pruned} of {len(self.steps)} steps pruned or idle"
 
     def picture(self, cell: int = 4, columns: int = 7) -> np.ndarray:
-        """Which tokens each step computed, for the batch's first picture: float32 [H, W, 3] in 0..1.
+        """Which tokens each step computed, of the first picture or its middle frame: float32 [H, W, 3] in 0..1.
 
         One tile a step, in order: computed tokens are bright, others dark, cluster borders are lines. Full steps are
         wholly bright, idle ones wholly grey. Steps on a grid of another size show no tokens.
         """
-        grid = next((step.selected.shape[1:] for step in self.steps if step.selected is not None), (32, 32))
+        grid = next((step.selected.shape[-2:] for step in self.steps if step.selected is not None), (32, 32))
         tiles = [_tile(step, grid, cell, self.clusters) for step in self.steps] or [np.zeros((64, 64, 3), np.float32)]
         gap = 6
         height, width = tiles[0].shape[:2]
@@ -169,14 +169,19 @@ _COLOURS = {
 def _tile(step: Step, grid: tuple[int, ...], cell: int, clusters: np.ndarray | None) -> np.ndarray:
     colour = np.array(_COLOURS[step.kind], np.float32)
     computed = np.full(grid, step.kind != "pruned")
-    if step.selected is not None and step.selected.shape[1:] == grid:
-        computed = step.selected[0]
+    if step.selected is not None and step.selected.shape[-2:] == grid:
+        computed = _shown(step.selected)
     tile = np.where(computed[..., None], colour, colour * 0.25)
     tile = tile.repeat(cell, 0).repeat(cell, 1).astype(np.float32)
-    if clusters is not None and clusters.shape[1:] == grid and step.kind == "pruned":
-        label = clusters[0].repeat(cell, 0).repeat(cell, 1)
+    if clusters is not None and clusters.shape[-2:] == grid and step.kind == "pruned":
+        label = _shown(clusters).repeat(cell, 0).repeat(cell, 1)
         border = np.zeros(label.shape, bool)
         border[:, 1:] |= label[:, 1:] != label[:, :-1]
         border[1:] |= label[1:] != label[:-1]
         tile[border] = 0.75 * tile[border] + 0.25
     return tile
+
+
+def _shown(batch: np.ndarray) -> np.ndarray:
+    """[B, (frames,) rows, columns] -> the first picture's, or its middle frame's, [rows, columns]."""
+    return batch[0] if batch.ndim == 3 else batch[0, batch.shape[1] // 2]

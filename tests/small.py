@@ -40,13 +40,14 @@ def small_model(
     return randomised(comfy.model_base.SD3(config), seed)
 
 
-def randomised(model: Any, seed: int) -> comfy.model_patcher.ModelPatcher:
-    """Fill all weights from ``seed`` (q/k norms near one) and wrap the model for the CPU."""
+def randomised(model: Any, seed: int, near_one: tuple[str, ...] = ("ln_",)) -> comfy.model_patcher.ModelPatcher:
+    """Fill all weights from ``seed``, near one if ``near_one`` has a part of their name, and wrap for the CPU."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, tensor in [*model.diffusion_model.named_parameters(), *model.diffusion_model.named_buffers()]:
             noise = torch.randn(tensor.shape, generator=generator)
-            tensor.copy_(1 + 0.1 * noise if "ln_" in key else 0.08 * noise)
+            scales = key.endswith(("weight", "scale")) and any(part in key for part in near_one)
+            tensor.copy_(1 + 0.1 * noise if scales else 0.08 * noise)
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
 

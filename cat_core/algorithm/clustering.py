@@ -8,15 +8,13 @@ NOISE_SCALE = 0.05
 ITERATIONS = 8
 
 
-def token_features(noise: torch.Tensor, grid: tuple[int, int], position_weight: float) -> torch.Tensor:
-    """Noise tokens [B, N, d] of a (rows, columns) grid -> features [B, N, d + 2]: scaled noise, then row and column.
+def token_features(noise: torch.Tensor, grid: tuple[int, ...], position_weight: float) -> torch.Tensor:
+    """Noise tokens [B, N, d] of a ((frames,) rows, columns) grid -> features [B, N, d + 2 or 3]: scaled noise, place.
 
-    Row and column run over 0..1, so that clusters become connected regions whatever the resolution.
+    Frame, row and column run over 0..1, so that clusters become connected regions whatever the resolution.
     """
-    rows, columns = grid
-    tokens = torch.arange(rows * columns, device=noise.device)
-    row, column = tokens // columns, tokens % columns
-    place = torch.stack((row / rows, column / columns), dim=-1).to(noise.dtype) * position_weight
+    sides = [torch.arange(length, device=noise.device) / length for length in grid]
+    place = torch.cartesian_prod(*sides).to(noise.dtype) * position_weight
     return torch.cat((noise * NOISE_SCALE, place.expand(noise.shape[0], -1, -1)), dim=-1)
 
 

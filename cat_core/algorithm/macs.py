@@ -16,6 +16,8 @@ class ModelCost:
         per_sample: timestep, pooled text and modulation, per sample.
         joint_widths: widths d of the layers where image and text attend to both.
         image_widths: widths d of the layers where image tokens attend to image tokens.
+        cross_widths: widths d of the layers where image tokens attend to text.
+        whole_widths: widths d of the layers in front of the blocks where all image tokens attend to each other.
     """
 
     per_block_token: int
@@ -24,6 +26,8 @@ class ModelCost:
     per_sample: int
     joint_widths: tuple[int, ...] = ()
     image_widths: tuple[int, ...] = ()
+    cross_widths: tuple[int, ...] = ()
+    whole_widths: tuple[int, ...] = ()
 
     def linear(self, tokens: int, computed: int, text: int) -> int:
         """MACs of the linear layers for one sample with ``computed`` of ``tokens`` image tokens in the blocks."""
@@ -36,8 +40,9 @@ class ModelCost:
 
     def attention(self, tokens: int, computed: int, text: int) -> int:
         """MACs of QK^T and AV for one sample: queries of computed and text tokens, keys of all."""
-        joint = 2 * (computed + text) * (tokens + text) * sum(self.joint_widths)
-        return joint + 2 * computed * tokens * sum(self.image_widths)
+        joint = (computed + text) * (tokens + text) * sum(self.joint_widths)
+        image = computed * (tokens * sum(self.image_widths) + text * sum(self.cross_widths))
+        return 2 * (joint + image + tokens * tokens * sum(self.whole_widths))
 
     def total(self, tokens: int, computed: int, text: int) -> int:
         """Linear layers and attention for one sample."""

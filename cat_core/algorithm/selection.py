@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -69,12 +70,12 @@ class Selector:
 
     Args:
         settings: keep ratio, clusters, cluster share, staleness decay, position weight, seed and focus mask are used.
-        grid: rows and columns of image tokens.
+        grid: (frames,) rows and columns of image tokens.
     """
 
-    def __init__(self, settings: CATSettings, grid: tuple[int, int]):
+    def __init__(self, settings: CATSettings, grid: tuple[int, ...]):
         self.settings, self.grid = settings, grid
-        self.tokens = grid[0] * grid[1]
+        self.tokens = math.prod(grid)
         self.focus = focus_tokens(settings.focus_mask, grid)
         wanted = max(1, round(settings.keep_ratio * self.tokens))
         self.count = min(self.tokens, wanted if self.focus is None else max(wanted, int(self.focus.sum(1).max())))
@@ -132,15 +133,16 @@ class Selector:
         return priority if self.focus is None else priority + 4 * self.focus
 
 
-def focus_tokens(mask: torch.Tensor | None, grid: tuple[int, int]) -> torch.Tensor | None:
-    """Mask [b, H, W] in 0..1 -> [b, N] bool: tokens that the mask covers anywhere by more than a half."""
+def focus_tokens(mask: torch.Tensor | None, grid: tuple[int, ...]) -> torch.Tensor | None:
+    """Mask [b, H, W] in 0..1 -> [b, N] bool: tokens of all frames that the mask covers anywhere by more than a half."""
     if mask is None:
         return None
     pixels = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    return torch.nn.functional.adaptive_max_pool2d(pixels, grid).flatten(1) > 0.5
+    covered = torch.nn.functional.adaptive_max_pool2d(pixels, grid[-2:]).flatten(1) > 0.5
+    return covered.repeat(1, math.prod(grid[:-2]))
 
 
-def cluster_scores(change, labels, member, grid: tuple[int, int], smooth: bool) -> torch.Tensor:
+def cluster_scores(change, labels, member, grid: tuple[int, ...], smooth: bool) -> torch.Tensor:
     """How much each cluster changed [B, C]: the norm of its largest change per channel.
 
     Args:
@@ -152,12 +154,14 @@ def cluster_scores(change, labels, member, grid: tuple[int, int], smooth: bool) 
     pooled = change.new_zeros(shape).scatter_reduce_(1, index, change, "amax", include_self=False)
     if smooth:
         cells = member.unflatten(1, grid)
-        across = cells[:, :, :-1].flatten(1, 2).mT @ cells[:, :, 1:].flatten(1, 2)
-        down = cells[:, :-1].flatten(1, 2).mT @ cells[:, 1:].flatten(1, 2)
-        border = across + down
+        neighbours = [
+            (cells.narrow(axis, 0, length - 1).flatten(1, -2), cells.narrow(axis, 1, length - 1).flatten(1, -2))
+            for axis, length in enumerate(grid, start=1)
+        ]
+        border = sum(one.mT @ other for one, other in neighbours)
         border = (border + border.mT) * (1 - torch.eye(border.shape[-1], device=border.device, dtype=border.dtype))
-        neighbours = border / border.sum(-1, keepdim=True).clamp(min=1) @ pooled
-        pooled = (pooled + neighbours) / 2
+        around = border / border.sum(-1, keepdim=True).clamp(min=1) @ pooled
+        pooled = (pooled + around) / 2
     return pooled.norm(dim=-1)
 
 

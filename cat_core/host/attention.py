@@ -2,7 +2,10 @@
 
 The host calls ``transformer_options["optimized_attention_override"](func, q, k, v, heads, ...)`` in place of its own
 attention (``comfy/ldm/modules/attention.py: wrap_attn``). There is one slot; whatever was in it is called instead of
-``func``. An object serves one model call, which numbers its attention layers in the order they run.
+``func``. An object serves one model call, which numbers its attention in the order it runs.
+
+Sequences are rows of other tokens (text), image tokens, rows of other tokens (references); either part may be empty.
+Tensors are [B, L, heads * d], or [B, heads, L, d] where the host says ``skip_reshape``; caches are [B, L, ...].
 """
 
 from __future__ import annotations
@@ -21,16 +24,31 @@ Attention = Callable[..., torch.Tensor]
 
 
 class _Override:
-    def __init__(self, caches: list[KVCache], previous: Attention | None):
-        self.caches, self.previous = caches, previous
-        self.layer = 0
+    """
+    Args:
+        caches: one per chunk (conditioning) of the batch.
+        previous: what was in the override's slot.
+        serves: whether the n-th attention of a call is one over image tokens, see ``Family.attends_to_image``.
+    """
 
-    def _next_layer(self) -> int:
-        self.layer += 1
-        return self.layer - 1
+    def __init__(self, caches: list[KVCache], previous: Attention | None, serves: Callable[[int], bool]):
+        self.caches, self.previous, self.serves = caches, previous, serves
+        self.number = -1
 
-    def _attention(self, func: Attention) -> Attention:
-        return func if self.previous is None else partial(self.previous, func)
+    def __call__(self, func: Attention, q, k, v, heads: int, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.number += 1
+        func = func if self.previous is None else partial(self.previous, func)
+        if not self.serves(self.number):
+            return func(q, k, v, heads, *args, **kwargs)
+        return self.attend(partial(self._called, func, heads, args, kwargs), q, k, v, kwargs.get("skip_reshape", False))
+
+    @staticmethod
+    def _called(func: Attention, heads: int, args: tuple, kwargs: dict, q, k, v) -> torch.Tensor:
+        return func(q, k, v, heads, *args, **kwargs)
+
+    def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
+        """Answer an attention over image tokens; ``func(q, k, v)`` computes one."""
+        raise NotImplementedError
 
     def _chunks(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return batch.chunk(len(self.caches))
@@ -39,36 +57,49 @@ class _Override:
 class CapturingAttention(_Override):
     """Computes attention as it is and copies keys and values of every chunk of the batch into its cache."""
 
-    def __call__(self, func: Attention, q, k, v, heads: int, *args: Any, **kwargs: Any) -> torch.Tensor:
-        layer = self._next_layer()
+    def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
         for cache, key, value in zip(self.caches, self._chunks(k), self._chunks(v), strict=True):
-            cache.store(layer, key, value)
-        return self._attention(func)(q, k, v, heads, *args, **kwargs)
+            cache.store(self.number, *_rows(heads_first, key, value))
+        return func(q, k, v)
 
 
 class PrunedAttention(_Override):
     """Attends from the computed tokens to all tokens: cached keys and values with the computed rows renewed.
 
-    Expects q, k, v [chunks * B, text + k, heads * d] with the image tokens last. Every chunk (conditioning) has its own
-    cache and is attended to on its own, which needs no copy of the caches.
+    Expects sequences with the selected instead of all image tokens. Every chunk (conditioning) has its own cache and is
+    attended to on its own, which needs no copy of the caches.
+
+    Args:
+        selection: of one conditioning's batch.
+        propagation: moves keys and values that are not computed, None leaves them.
+
+    Attributes:
+        after: number of rows behind the image tokens, None for all that are not image tokens.
     """
 
     def __init__(
         self,
         caches: list[KVCache],
+        previous: Attention | None,
+        serves: Callable[[int], bool],
         selection: Selection,
         propagation: Propagation | None,
-        previous: Attention | None,
     ):
-        super().__init__(caches, previous)
+        super().__init__(caches, previous, serves)
         self.selection, self.propagation = selection, propagation
+        self.after: int | None = 0
 
-    def __call__(self, func: Attention, q, k, v, heads: int, *args: Any, **kwargs: Any) -> torch.Tensor:
-        layer = self._next_layer()
-        attend = self._attention(func)
-        others = k.shape[1] - self.selection.count
+    def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
+        others = k.shape[2 if heads_first else 1] - self.selection.count
+        before = 0 if self.after is None else others - self.after
         outputs = []
-        for cache, query, key, value in zip(self.caches, *(self._chunks(t) for t in (q, k, v)), strict=True):
-            keys, values = cache.renew(layer, key, value, self.selection, others, self.propagation)
-            outputs.append(attend(query, keys, values, heads, *args, **kwargs))
+        for cache, query, *pair in zip(self.caches, *(self._chunks(t) for t in (q, k, v)), strict=True):
+            rows = _rows(heads_first, *pair)
+            held = cache.renew(self.number, *rows, self.selection, before, self.propagation)
+            outputs.append(func(query, *_rows(heads_first, *held)))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def _rows(heads_first: bool, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """[B, heads, L, d] <-> [B, L, heads, d] as views, if heads come first."""
+    return tuple(tensor.transpose(1, 2) for tensor in tensors) if heads_first else tensors

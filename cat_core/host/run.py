@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +19,11 @@ from ..caching.noise import NoiseCache
 from ..report import Call, Report, Step
 from ..settings import CATSettings
 from .attention import CapturingAttention, PrunedAttention
-from .families.family import Family
+from .families.family import OVERRIDE, Family
 from .tokens import TokenGrid
 
 log = logging.getLogger(__name__)
 
-OVERRIDE = "optimized_attention_override"
 # A conditioning in a run: its uuid, whether it is the conditional (0) or another one, and its latent's shape.
 Key = tuple[Any, int, tuple[int, ...]]
 
@@ -152,11 +152,11 @@ class Run:
         """Why this call must not touch what is remembered."""
         if self.seen.intersection(call.keys):
             return "a conditioning is evaluated more than once at a step (another guidance node does this)"
-        if call.x.ndim != 4:
+        if call.x.ndim not in (4, 5):
             return f"latents of {call.x.ndim} dimensions are not supported"
         if self.sigma <= 0:
             return "the sampler asks for a noise level of zero"
-        return self.family.foreign_hooks(call.options) if self.family else None
+        return self.family.refuses(self.transformer, call.extra, call.options) if self.family else None
 
     def _reason_for_full(self, call: ModelCall, kind: StepKind) -> str | None:
         """Why this call of a pruned or idle step must be computed in full."""
@@ -171,11 +171,8 @@ class Run:
 
     def _full(self, call: ModelCall) -> torch.Tensor:
         branches = [self._branch(key) for key in call.keys]
-        options = call.options
-        if self.schedule.computes_next(self.step, StepKind.PRUNED):
-            capture = CapturingAttention([branch.kv for branch in branches], options.get(OVERRIDE))
-            options = {**options, OVERRIDE: capture}
-        denoised = call.run(options, call.control)
+        with self._captured(call, branches) as options:
+            denoised = call.run(options, call.control)
         self._count(call, branches[0].grid.tokens)
         outputs = []
         for branch, x, new in zip(branches, *self._parts(call, call.x, denoised), strict=True):
@@ -192,17 +189,31 @@ class Run:
         self._note_memory()
         return torch.cat(outputs)
 
+    def _captured(self, call: ModelCall, branches: list[Branch]) -> AbstractContextManager[dict[str, Any]]:
+        """The options of a full call, which fills the K/V caches if the next computed step is a pruned one."""
+        if self.family is None or not self.schedule.computes_next(self.step, StepKind.PRUNED):
+            return nullcontext(call.options)
+        capture = CapturingAttention([branch.kv for branch in branches], call.options.get(OVERRIDE), self._serves)
+        return self.family.attending(self.transformer, call.options, capture)
+
+    def _serves(self, number: int) -> bool:
+        return self.family is not None and self.family.attends_to_image(self.transformer, number)
+
     def _pruned(self, call: ModelCall) -> torch.Tensor:
         assert self.family is not None
         branches = [self.branches[key] for key in call.keys]
         grid = branches[0].grid
         selection = self._selection(call.keys[0][2])
         whole_batch = selection.repeat(len(branches))
-        options, control = self.family.prune(self.transformer, call.options, call.control, whole_batch)
-        caches = [branch.kv for branch in branches]
         propagation = self.selectors[call.keys[0][2]].propagation(selection)
-        options[OVERRIDE] = PrunedAttention(caches, selection, propagation, call.options.get(OVERRIDE))
-        denoised = call.run(options, control)
+        attention = PrunedAttention(
+            [branch.kv for branch in branches], call.options.get(OVERRIDE), self._serves, selection, propagation
+        )
+        with (
+            self.family.prune(self.transformer, call.options, call.control, whole_batch, attention) as (hooks, control),
+            self.family.attending(self.transformer, hooks, attention) as options,
+        ):
+            denoised = call.run(options, control)
         self._count(call, grid.tokens, selection.count)
         mask = selection.mask()
         pixels = grid.to_latent(mask)
@@ -260,8 +271,7 @@ class Run:
         return self.branches[key]
 
     def _grid(self, key: Key) -> TokenGrid:
-        height, width = key[2][-2:]
-        return TokenGrid(height, width, self.family.patch_size if self.family else 1)
+        return TokenGrid(key[2][2:], self.family.patch(self.transformer) if self.family else (1, 1, 1))
 
     def _selection(self, shape: tuple[int, ...]) -> Selection:
         """This step's selection for latents of ``shape``, from the first conditional branch that has it."""
@@ -282,6 +292,8 @@ class Run:
     def _count(self, call: ModelCall, call_tokens: int, computed: int | None = None) -> None:
         """Note the call in the report; ``computed`` None means all tokens."""
         text = 0 if call.context is None else call.context.shape[1]
+        if self.family:
+            text = self.family.other_tokens(self.transformer, text, call.extra)
         computed = call_tokens if computed is None else computed
         samples = len(call.x) // len(call.keys)
         self.steps[self.step].calls += [Call(samples, call_tokens, computed, text) for _ in call.keys]

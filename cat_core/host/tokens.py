@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,40 +11,48 @@ from einops import rearrange
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How a latent [B, C, H, W] is cut into rows x columns square patches; odd sides are padded as the host does.
+    """How a latent [B, C, (T,) H, W] is cut into patches; odd sides are padded as the host does.
 
     Args:
-        height, width: of the latent.
-        patch: side of a patch in latent pixels.
+        size: (T,) H, W of the latent.
+        patch: latent frames, rows and columns of a patch.
     """
 
-    height: int
-    width: int
-    patch: int
+    size: tuple[int, ...]
+    patch: tuple[int, int, int]
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns) of tokens."""
-        return -(-self.height // self.patch), -(-self.width // self.patch)
+    def shape(self) -> tuple[int, ...]:
+        """(frames,) rows, columns of tokens."""
+        return self._counts[-len(self.size) :]
 
     @property
     def tokens(self) -> int:
         """N."""
-        rows, columns = self.shape
-        return rows * columns
+        return math.prod(self.shape)
+
+    @property
+    def _volume(self) -> tuple[int, ...]:
+        return self.size if len(self.size) == 3 else (1, *self.size)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(-(-size // patch) for size, patch in zip(self._volume, self.patch, strict=True))
 
     def to_tokens(self, latent: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W] -> [B, N, C * patch * patch]; padding is zero."""
-        rows, columns = self.shape
-        p = self.patch
-        padded = torch.nn.functional.pad(latent, (0, columns * p - self.width, 0, rows * p - self.height))
-        return rearrange(padded, "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=p)
+        """[B, C, (T,) H, W] -> [B, N, C * patch]; padding is zero."""
+        latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
+        missing = [n * p - size for n, p, size in zip(self._counts, self.patch, self._volume, strict=True)]
+        padded = torch.nn.functional.pad(latent, [number for end in reversed(missing) for number in (0, end)])
+        p, q, r = self.patch
+        return rearrange(padded, "b c (t p) (h q) (w r) -> b (t h w) (c p q r)", p=p, q=q, r=r)
 
     def to_latent(self, tokens: torch.Tensor) -> torch.Tensor:
         """Inverse of :meth:`to_tokens`; a last dimension of 1 is repeated over the patch (masks)."""
-        rows, columns = self.shape
-        p = self.patch
         if tokens.shape[-1] == 1:
-            tokens = tokens.expand(-1, -1, p * p)
-        latent = rearrange(tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=rows, w=columns, p=p, q=p)
-        return latent[..., : self.height, : self.width]
+            tokens = tokens.expand(-1, -1, math.prod(self.patch))
+        (t, h, w), (p, q, r) = self._counts, self.patch
+        latent = rearrange(tokens, "b (t h w) (c p q r) -> b c (t p) (h q) (w r)", t=t, h=h, w=w, p=p, q=q, r=r)
+        frames, rows, columns = self._volume
+        latent = latent[:, :, :frames, :rows, :columns]
+        return latent if len(self.size) == 3 else latent.squeeze(2)

@@ -1,18 +1,20 @@
 """A run without gather, scatter or skipped calls: the dense computation that a pruned run must equal.
 
-All tokens run through the unpatched model at every step. In every attention, keys and values of image tokens that a
-step did not select are replaced by those of the last step that computed them, moved by what the selected tokens of
-their cluster changed. Outputs of selected tokens are the answer; the others' noise is forecast and moved alike.
-Nothing of the pack is used but what the pruned run reports: selections and clusters.
+All tokens run through the unpatched model at every step. In every attention over image tokens, keys and values of
+those that a step did not select are replaced by those of the last step that computed them, moved by what the selected
+tokens of their cluster changed. Outputs of selected tokens are the answer; the others' noise is forecast and moved
+alike. Nothing of the pack is used but what the pruned run reports: selections and clusters.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import patch as replaced
 
 import torch
 from comfy.patcher_extension import WrappersMP
-from torch.nn.functional import fold, pad, unfold
+from einops import rearrange
 
 
 class Oracle:
@@ -21,20 +23,32 @@ class Oracle:
     Args:
         report: of the pruned run.
         settings: forecast, correction and propagation are used.
-        patch: side of a token in latent pixels.
+        patch: latent frames, rows and columns of a token.
+        behind: how many rows of an attention's sequence lie behind the image tokens, None for all other rows.
+        serves: whether the n-th attention of a call is one over image tokens.
+        blind: name of the host's attention function, say ``package.module.function``, where it cannot be overridden.
     """
 
-    def __init__(self, report: Any, settings: Any, patch: int = 2):
+    def __init__(
+        self,
+        report: Any,
+        settings: Any,
+        patch=(1, 2, 2),
+        behind=0,
+        serves=lambda number: True,
+        blind: str | None = None,
+    ):
         self.masks = [self._mask(step) for step in report.steps]
         self.labels = None if report.clusters is None else torch.as_tensor(report.clusters).flatten(1)
         self.sigmas = torch.tensor([step.sigma for step in report.steps])
         self.settings, self.patch = settings, patch
+        self.behind, self.serves, self.blind = behind, serves, blind
         self.keys: dict[Any, dict[int, tuple]] = {}
         self.past: dict[Any, list[tuple]] = {}
 
     @staticmethod
     def _mask(step: Any) -> torch.Tensor | None:
-        """[B, rows, columns], None for all tokens, one False for none."""
+        """[B, (frames,) rows, columns], None for all tokens, one False for none."""
         if step.kind == "full":
             return None
         return torch.zeros(1, 1, 1, dtype=torch.bool) if step.kind == "idle" else torch.as_tensor(step.selected)
@@ -49,35 +63,51 @@ class Oracle:
         step = int((self.sigmas - sigma).abs().argmin())
         mask = self.masks[step]
         names = list(zip(options["uuids"], options["cond_or_uncond"], strict=True))
-        layer = iter(range(10**6))
+        count = iter(range(10**6))
 
         def attend(func, q, k, v, *rest, **more):
-            number = next(layer)
-            pairs = [
-                self._mix(name, number, pair, mask)
-                for name, *pair in zip(names, k.chunk(len(names)), v.chunk(len(names)), strict=True)
-            ]
-            return func(q, torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), *rest, **more)
+            number = next(count)
+            if not self.serves(number):
+                return func(q, k, v, *rest, **more)
+            heads_first = more.get("skip_reshape", False)
+            rows = [t.transpose(1, 2) if heads_first else t for t in (k, v)]
+            parts = zip(names, *(t.chunk(len(names)) for t in rows), strict=True)
+            pairs = [self._mix(name, number, pair, mask) for name, *pair in parts]
+            k, v = (torch.cat([pair[i] for pair in pairs]) for i in (0, 1))
+            return func(q, *(t.transpose(1, 2) if heads_first else t for t in (k, v)), *rest, **more)
 
-        out = executor(x, t, concat, context, control, {**options, "optimized_attention_override": attend}, **extra)
+        with self._seeing(attend):
+            seen = {**options, "optimized_attention_override": attend}
+            out = executor(x, t, concat, context, control, seen, **extra)
         parts = zip(names, x.chunk(len(names)), out.chunk(len(names)), strict=True)
         return torch.cat([self._answer(name, part, new, step, mask) for name, part, new in parts])
 
+    def _seeing(self, attend):
+        """Where the host gives attention no options, its module's own function is replaced."""
+        if self.blind is None:
+            return nullcontext()
+        from comfy.ldm.modules.attention import optimized_attention
+
+        return replaced(self.blind, lambda *args, **kwargs: attend(optimized_attention, *args, **kwargs))
+
     def _mix(self, name, number, pair, mask):
         if mask is not None and mask.any():
-            chosen = mask.flatten(1)
-            text = pair[0].shape[1] - chosen.shape[1]
-            pair = [self._mixed(new, old, chosen, text) for new, old in zip(pair, self.keys[name][number], strict=True)]
+            old = self.keys[name][number]
+            pair = [self._mixed(new, held, mask.flatten(1)) for new, held in zip(pair, old, strict=True)]
         if mask is None or mask.any():
             self.keys.setdefault(name, {})[number] = tuple(rows.clone() for rows in pair)
         return pair
 
-    def _mixed(self, new, old, chosen, text):
-        """Rows [B, text + N, ...]; keys are [B, L, d], values [B, L, heads, d / heads]."""
-        moved = old[:, text:].flatten(2)
-        moved = moved + self._carried(new[:, text:].flatten(2) - moved, chosen)
-        image = torch.where(chosen.unsqueeze(-1), new[:, text:].flatten(2), moved)
-        return torch.cat((new[:, :text], image.view_as(new[:, text:])), 1)
+    def _mixed(self, new, old, chosen):
+        """Rows [B, L, d] or [B, L, heads, d / heads]."""
+        tokens = chosen.shape[1]
+        first = 0 if self.behind is None else new.shape[1] - tokens - self.behind
+        fresh = new.flatten(2)[:, first : first + tokens]
+        moved = old.flatten(2)[:, first : first + tokens]
+        moved = moved + self._carried(fresh - moved, chosen)
+        mixed = new.clone()
+        mixed[:, first : first + tokens] = torch.where(chosen.unsqueeze(-1), fresh, moved).unflatten(2, new.shape[2:])
+        return mixed
 
     def _carried(self, change, chosen):
         """Change [B, N, d] of the chosen tokens -> the share that each token of their cluster takes over."""
@@ -98,9 +128,10 @@ class Oracle:
             guess = self._guess(past, noise, sigma)
             pixels = torch.zeros_like(pixels)
             if mask.any():
-                wide = mask.repeat_interleave(self.patch, 1).repeat_interleave(self.patch, 2)
-                pixels = wide[:, None, : x.shape[-2], : x.shape[-1]]
-                guess = guess + self._carried_latent(noise - guess, mask)
+                tokens = mask.flatten(1).unsqueeze(-1)
+                pixels = self._latent(tokens.expand(-1, -1, torch.tensor(self.patch).prod()), x)
+                change = self._carried(self._tokens(noise - guess), mask.flatten(1))
+                guess = guess + self._latent(change, x)
             denoised = torch.where(pixels, denoised, x - sigma * guess)
         correction = self._correction(past, denoised, pixels, step)
         past.append((step, pixels, noise, denoised))
@@ -119,12 +150,22 @@ class Oracle:
         trend = (reach / (1 + reach)) * (value - before)
         return value + self.settings.forecast * torch.where(at_before.isnan(), 0.0, trend)
 
-    def _carried_latent(self, change, mask):
-        p, (rows, columns) = self.patch, mask.shape[1:]
-        height, width = change.shape[-2:]
-        tokens = unfold(pad(change, (0, columns * p - width, 0, rows * p - height)), p, stride=p).mT
-        carried = self._carried(tokens, mask.flatten(1)).mT
-        return fold(carried, (rows * p, columns * p), p, stride=p)[..., :height, :width]
+    def _tokens(self, latent):
+        """[B, C, (T,) H, W] -> [B, N, C * patch], padded with zeros."""
+        volume = latent if latent.ndim == 5 else latent.unsqueeze(2)
+        missing = [-size % side for size, side in zip(volume.shape[2:], self.patch, strict=True)]
+        volume = torch.nn.functional.pad(volume, (0, missing[2], 0, missing[1], 0, missing[0]))
+        p, q, r = self.patch
+        return rearrange(volume, "b c (t p) (h q) (w r) -> b (t h w) (c p q r)", p=p, q=q, r=r)
+
+    def _latent(self, tokens, like):
+        """Inverse of :meth:`_tokens` for a latent as large as ``like``."""
+        frames, rows, columns = (1, *like.shape[2:])[-3:]
+        p, q, r = self.patch
+        t, h, w = -(-frames // p), -(-rows // q), -(-columns // r)
+        volume = rearrange(tokens, "b (t h w) (c p q r) -> b c (t p) (h q) (w r)", t=t, h=h, w=w, p=p, q=q, r=r)
+        volume = volume[:, :, :frames, :rows, :columns]
+        return volume if like.ndim == 5 else volume.squeeze(2)
 
     def _weight(self, step):
         return 1 / self.sigmas[step + 1] - 1 / self.sigmas[step]

@@ -10,7 +10,14 @@ from cat_core.algorithm.macs import ModelCost
 from cat_core.host.families import find_family
 
 COST = ModelCost(
-    per_block_token=10, per_image_token=3, per_text_token=7, per_sample=5, joint_widths=(2, 4), image_widths=(8,)
+    per_block_token=10,
+    per_image_token=3,
+    per_text_token=7,
+    per_sample=5,
+    joint_widths=(2, 4),
+    image_widths=(8,),
+    cross_widths=(16, 16),
+    whole_widths=(9,),
 )
 
 
@@ -21,8 +28,10 @@ def test_linear_layers_run_on_computed_tokens_and_the_ends_on_all():
 def test_attention_has_queries_of_computed_and_keys_of_all_tokens():
     joint = (30 + 6) * (100 + 6) * (2 + 4)
     image = 30 * 100 * 8
+    cross = 30 * 6 * (16 + 16)
+    whole = 100 * 100 * 9
     # once for the scores, once for the values
-    assert COST.attention(100, 30, 6) == 2 * (joint + image)
+    assert COST.attention(100, 30, 6) == 2 * (joint + image + cross + whole)
 
 
 def test_the_total_is_both():
@@ -36,7 +45,7 @@ def test_without_attention_widths_there_is_none():
 @given(st.integers(1, 5000), st.integers(0, 5000), st.integers(0, 400))
 def test_every_token_left_out_saves_the_same_and_something(tokens, computed, text):
     saved = COST.total(tokens, computed + 1, text) - COST.total(tokens, computed, text)
-    assert saved == 10 + 2 * ((tokens + text) * 6 + tokens * 8)
+    assert saved == 10 + 2 * ((tokens + text) * 6 + tokens * 8 + text * 32)
 
 
 def sd3_medium():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from .family import Family
+from .flux import Flux
+from .pixart import PixArt
 from .sd3 import SD3
 
-FAMILIES: tuple[Family, ...] = (SD3(),)
+FAMILIES: tuple[Family, ...] = (SD3(), PixArt(), Flux())
 
 
 def find_family(transformer: torch.nn.Module) -> Family | None:

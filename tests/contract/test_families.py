@@ -1,0 +1,100 @@
+"""Every family's gathered computation equals the dense one, on the host's own class with a small configuration."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cat_core.algorithm.selection import Selection
+from cat_core.host.families import find_family, hooks
+from cat_core.host.patcher import attach, last_report
+from cat_core.settings import PAPER, CATSettings
+from contract.oracle import Oracle
+from zoo import CASES
+
+TOKENS = replace(PAPER, warmup_steps=3)
+SETTINGS = {
+    "paper": TOKENS,
+    "all": CATSettings(keep_ratio=0.4, refresh_interval=5, warmup_steps=2, correction=0.7, propagation=0.6),
+}
+
+
+def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / other.norm())
+
+
+def against_oracle(case, settings, batch, size, behind=None, **prompt) -> float:
+    """Sample pruned, then densely with the same selections; return their relative difference."""
+    model, noise = case.build(), case.noise(batch, size)
+    pruned = attach(model, settings)
+    picture = case.sample(pruned, noise, **prompt)
+    report = last_report(pruned)
+    assert report.reasons == []
+    assert report.count("pruned") >= 2
+    oracle = Oracle(report, settings, case.patch, case.behind if behind is None else behind, case.serves, case.blind)
+    dense = case.sample(oracle.attach(model), noise, **prompt)
+    stock = case.sample(model, noise, **prompt)
+    assert relative_error(picture, stock) > 1e-3, "pruning that changes nothing proves nothing"
+    return relative_error(picture, dense)
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("shape", ["square", "wide"])
+def test_a_pruned_run_equals_the_dense_one(case, shape, batch, settings):
+    assert against_oracle(case, settings, batch, case.sizes[shape]) < 1e-4
+
+
+@pytest.mark.parametrize("what", ["tokens", "rotary"])
+def test_the_oracle_notices_a_wrong_row(case, what, monkeypatch):
+    """Tokens, or the rows of their rotary embeddings, are gathered from their neighbours' places."""
+    module = sys.modules[type(find_family(case.build().get_model_object("diffusion_model"))).__module__]
+    gather, rows = Selection.gather, hooks.gather_rows
+    if what == "tokens":
+        monkeypatch.setattr(Selection, "gather", lambda self, tokens: gather(self, tokens.roll(1, dims=1)))
+    elif not case.rotary:
+        pytest.skip("no rotary embeddings")
+
+    def shifted(tensor, selection, before=0, dim=1):
+        wrong = (tensor.ndim == 3) == (what == "tokens")
+        return rows(tensor.roll(1, dims=dim) if wrong else tensor, selection, before, dim)
+
+    monkeypatch.setattr(module, "gather_rows", shifted, raising=False)
+    assert against_oracle(case, TOKENS, 1, case.sizes["wide"]) > 1e-3
+
+
+def test_keep_ratio_one_equals_the_unpatched_model(case):
+    model, noise = case.build(), case.noise(2, case.sizes["wide"])
+    pruned = attach(model, CATSettings(keep_ratio=1.0))
+    assert torch.equal(case.sample(pruned, noise), case.sample(model, noise))
+
+
+def test_all_tokens_through_the_gathered_path_equal_the_unpatched_model(case):
+    """A keep ratio that rounds to every token: pruned steps that gather, attend to the cache and scatter everything."""
+    model, noise = case.build(), case.noise(2, case.sizes["wide"])
+    pruned = attach(model, replace(TOKENS, keep_ratio=0.999))
+    assert relative_error(case.sample(pruned, noise), case.sample(model, noise)) < 1e-4
+
+
+def test_full_steps_are_bit_equal_while_they_fill_the_caches(case):
+    model, noise = case.build(), case.noise(2, case.sizes["wide"])
+    seen = {"stock": [], "pruned": []}
+    settings = replace(PAPER, warmup_steps=4)
+    for label, patched in (("stock", model), ("pruned", attach(model, settings))):
+        case.sample(patched, noise, callback=lambda step, x0, x, total, label=label: seen[label].append(x0.clone()))
+    same = [torch.equal(a, b) for a, b in zip(seen["stock"], seen["pruned"], strict=True)]
+    assert same[:4] == [True] * 4
+    assert not same[4]
+
+
+def test_a_look_alike_is_not_taken_for_the_family(case):
+    transformer = case.build().get_model_object("diffusion_model")
+    assert find_family(transformer)
+    transformer.__class__ = type(type(transformer).__name__, (type(transformer),), {})
+    assert find_family(transformer) is None

@@ -1,0 +1,53 @@
+"""Flux.1, with a guidance input (dev) and without (schnell), and Flux.2."""
+
+import comfy.supported_models
+
+from .case import Case
+
+UNET = {
+    "image_model": "flux",
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": 2,
+    "vec_in_dim": 32,
+    "context_in_dim": 48,
+    "hidden_size": 64,
+    "mlp_ratio": 4.0,
+    "num_heads": 2,
+    "depth": 2,
+    "depth_single_blocks": 3,
+    "axes_dim": [8, 12, 12],
+    "theta": 10000,
+    "qkv_bias": True,
+}
+FLUX2 = {
+    **UNET,
+    "image_model": "flux2",
+    "in_channels": 128,
+    "out_channels": 128,
+    "patch_size": 1,
+    "vec_in_dim": None,
+    "axes_dim": [8, 8, 8, 8],
+    "theta": 2000,
+    "qkv_bias": False,
+    "guidance_embed": True,
+    "global_modulation": True,
+    "mlp_silu_act": True,
+    "ops_bias": False,
+    "default_ref_method": "index",
+    "ref_index_scale": 10.0,
+}
+SHARED = {"channels": 16, "context": 48, "pooled": 32, "control": {"input": 2, "output": 3}}
+CASES = {
+    "flux dev": Case(comfy.supported_models.Flux, {**UNET, "guidance_embed": True}, **SHARED),
+    "flux schnell": Case(comfy.supported_models.FluxSchnell, {**UNET, "guidance_embed": False}, **SHARED),
+    "flux 2": Case(
+        comfy.supported_models.Flux2,
+        FLUX2,
+        channels=128,
+        context=48,
+        pooled=32,
+        patch=(1, 1, 1),
+        sizes={"square": (8, 8), "wide": (6, 10)},
+    ),
+}
