@@ -93,6 +93,11 @@ class CATSettings:
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
 
+    @property
+    def selects_tokens(self) -> bool:
+        """Whether pruned steps are wanted; otherwise steps that are not full are idle, which every model can."""
+        return self.keep_ratio > 0 or self.focus_mask is not None
+
     def to_json(self) -> str:
         """All knobs but the focus mask, as one JSON object."""
         return json.dumps({name: getattr(self, name) for name in self._json_names()})

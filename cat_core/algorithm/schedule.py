@@ -43,7 +43,7 @@ class Schedule:
         refreshes = _divided(self.warmup - 1, final, settings.refresh_interval, longest=True)
         full = {*range(self.warmup), *refreshes, *range(final, self.steps)}
         kinds = [StepKind.FULL if step in full else StepKind.IDLE for step in range(self.steps)]
-        if settings.keep_ratio > 0 or settings.focus_mask is not None:
+        if settings.selects_tokens:
             ends = [self.warmup - 1, *refreshes, final]
             for start, end in pairwise(ends):
                 for step in _divided(start, end, settings.pruned_interval):

@@ -44,7 +44,7 @@ def attach(model: ModelPatcher, settings: CATSettings | None = None) -> ModelPat
     clone.set_attachments(KEY, Attachment(settings or CATSettings()))
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
-    if reason := reason_unsupported(model):
+    if reason := reason_unsupported(model, clone.get_attachment(KEY).settings):
         log.warning("CAT Pruning has no effect: %s.", reason)
     return clone
 
@@ -73,19 +73,22 @@ def last_report(model: ModelPatcher) -> Report | None:
     return attachment.report
 
 
-def reason_unsupported(model: ModelPatcher) -> str | None:
-    """Why this model can never be pruned, or None."""
+def reason_unsupported(model: ModelPatcher, settings: CATSettings) -> str | None:
+    """Why this model can never be pruned, or None. Idle steps need its output only: every model can have them."""
     transformer = model.get_model_object("diffusion_model")
-    if find_family(transformer):
+    if find_family(transformer) or not settings.selects_tokens:
         return None
-    return f"{type(transformer).__name__} is not a supported diffusion transformer"
+    return (
+        f"{type(transformer).__name__} is not a supported diffusion transformer "
+        "(preset quality, which computes no parts of steps, works with every model)"
+    )
 
 
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
     transformer = guider.model_patcher.get_model_object("diffusion_model")
-    reason = reason_unsupported(guider.model_patcher)
+    reason = reason_unsupported(guider.model_patcher, attachment.settings)
     if "context_handler" in guider.model_options:
         reason = reason or "context windows move over the latent"
     run = Run(attachment.settings, find_family(transformer), transformer, sigmas.tolist(), reason)
