@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test bench-speed bench-quality train clean
+.PHONY: help setup demo check test bench-speed bench-quality families train clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,9 @@ bench-speed: ## measure full and pruned steps at SD3's real width
 
 bench-quality: ## measure quality against cost on the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py bench-quality
+
+families: ## compute the table of docs/families.md
+	@$(PYTHON) tools/dev.py families
 
 train: ## train the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py train

@@ -44,6 +44,7 @@ TASKS = {
     "test": ([["-m", "pytest"]], "check, then all tests"),
     "bench-speed": ([["-m", "bench.speed"]], "measure full and pruned steps at SD3's real width"),
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
+    "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),
     "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),
 }
 

@@ -51,6 +51,28 @@ def test_a_pruned_run_equals_the_dense_one(case, shape, batch, settings):
     assert against_oracle(case, settings, batch, case.sizes[shape]) < 1e-4
 
 
+@pytest.mark.parametrize("missing", [0, 9])
+def test_control_residuals_reach_the_tokens_they_belong_to(case, missing):
+    """Also where they are for the first tokens only."""
+    if not case.control:
+        pytest.skip("takes no ControlNet's residuals")
+    size = case.sizes["wide"]
+    prompt = case.residuals(size)
+    for parts in prompt["control"].kinds.values():
+        parts[:] = [None if part is None else part[:, : part.shape[1] - missing] for part in parts]
+    assert against_oracle(case, TOKENS, 2, size, **prompt) < 1e-4
+
+
+def test_reference_latents_are_computed_in_full(case):
+    if not case.references:
+        pytest.skip("takes no reference latents")
+    size = case.sizes["wide"]
+    reference = case.noise(1, size)
+    prompt = {"reference_latents": [reference, reference[..., :6]]}
+    behind = case.tokens(size) + case.tokens((*size[:-1], 6))
+    assert against_oracle(case, TOKENS, 1, size, behind=behind, **prompt) < 1e-4
+
+
 @pytest.mark.parametrize("what", ["tokens", "rotary"])
 def test_the_oracle_notices_a_wrong_row(case, what, monkeypatch):
     """Tokens, or the rows of their rotary embeddings, are gathered from their neighbours' places."""

@@ -3,6 +3,7 @@
 import comfy.ops
 import pytest
 from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
+from comfy.ldm.pixart.pixartms import PixArtMS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,10 @@ def test_attention_has_queries_of_computed_and_keys_of_all_tokens():
     whole = 100 * 100 * 9
     # once for the scores, once for the values
     assert COST.attention(100, 30, 6) == 2 * (joint + image + cross + whole)
+
+
+def test_keys_and_values_of_every_layer_over_image_tokens_are_cached():
+    assert COST.cached(100, 6) == 2 * (106 * (2 + 4) + 100 * 8)
 
 
 def test_the_total_is_both():
@@ -73,3 +78,19 @@ def test_sd3_medium_costs_what_the_paper_says(steps, stock, pruned):
     full, few = (cost.linear(4096, computed, 333) / 1e12 for computed in (4096, 1228))
     assert 2 * steps * full == pytest.approx(stock, rel=0.005)
     assert 2 * (8 * full + (steps - 8) * few) == pytest.approx(pruned, rel=0.01)
+
+
+def pixart_sigma():
+    """The published model's shape, without memory."""
+    return PixArtMS(micro_condition=False, pe_interpolation=2, operations=comfy.ops.disable_weight_init, device="meta")
+
+
+@pytest.mark.parametrize(("steps", "stock", "pruned"), [(28, 120.68, 60.08), (50, 215.40, 88.24)])
+def test_pixart_sigma_costs_what_the_paper_says(steps, stock, pruned):
+    transformer = pixart_sigma()
+    cost = find_family(transformer).cost(transformer)
+    full = cost.linear(4096, 4096, 300) / 1e12
+    # the published figure keeps the text's keys and values, which no step changes; here they are computed at every step
+    few = cost.linear(4096, 1228, 0) / 1e12
+    assert 2 * steps * full == pytest.approx(stock, rel=0.001)
+    assert 2 * (8 * full + (steps - 8) * few) == pytest.approx(pruned, rel=0.001)

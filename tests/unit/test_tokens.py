@@ -1,0 +1,35 @@
+"""Latents as tokens."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cat_core.host.tokens import TokenGrid
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=3), st.tuples(*[st.integers(1, 3)] * 3))
+def test_a_latent_comes_back_from_its_tokens_whatever_its_size(size, patch):
+    grid = TokenGrid(tuple(size), patch)
+    latent = torch.randn(2, 3, *size)
+    tokens = grid.to_tokens(latent)
+    assert tokens.shape[:2] == (2, grid.tokens)
+    assert torch.equal(grid.to_latent(tokens), latent)
+
+
+def test_tokens_run_over_frames_then_rows_then_columns():
+    grid = TokenGrid((2, 4, 6), (1, 2, 2))
+    assert grid.shape == (2, 2, 3)
+    latent = torch.zeros(1, 1, 2, 4, 6)
+    latent[..., 1, 2:4, 4:6] = 1
+    assert grid.to_tokens(latent).amax(-1).nonzero()[:, 1].tolist() == [1 * 6 + 1 * 3 + 2]
+
+
+def test_a_picture_has_no_frames():
+    assert TokenGrid((5, 7), (1, 2, 2)).shape == (3, 4)
+
+
+def test_a_mask_of_tokens_covers_their_patches():
+    grid = TokenGrid((3, 4), (1, 2, 2))
+    mask = torch.tensor([[[True], [False], [False], [True]]])
+    expected = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]]
+    assert grid.to_latent(mask)[0, 0].int().tolist() == expected
