@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,6 +17,7 @@ class Checkpoint:
         size: (frames,) rows and columns of the latent.
         text: tokens of a prompt.
         picture: what the latent stands for.
+        extra: shapes of further arguments of a model call.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Checkpoint:
     size: tuple[int, ...]
     text: int
     picture: str = "1024 x 1024"
+    extra: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def _sd3(width: int, depth: int, text: int = 4096, **more: Any) -> dict[str, Any]:
@@ -71,6 +73,72 @@ _FLUX2 = {
     "mlp_silu_act": True,
     "ops_bias": False,
 }
+_LUMINA = {
+    "image_model": "lumina2",
+    "patch_size": 2,
+    "in_channels": 16,
+    "dim": 2304,
+    "cap_feat_dim": 2304,
+    "n_layers": 26,
+    "qk_norm": True,
+    "n_heads": 24,
+    "n_kv_heads": 8,
+    "axes_dims": [32, 32, 32],
+    "axes_lens": [300, 512, 512],
+    "rope_theta": 10000.0,
+    "ffn_dim_multiplier": 4.0,
+}
+_Z_IMAGE = {
+    **_LUMINA,
+    "dim": 3840,
+    "cap_feat_dim": 2560,
+    "n_layers": 30,
+    "n_heads": 30,
+    "n_kv_heads": 30,
+    "axes_dims": [32, 48, 48],
+    "axes_lens": [1536, 512, 512],
+    "rope_theta": 256.0,
+    "ffn_dim_multiplier": 8 / 3,
+    "z_image_modulation": True,
+    "time_scale": 1000.0,
+    "pad_tokens_multiple": 32,
+}
+_HIDREAM = {
+    "image_model": "hidream",
+    "attention_head_dim": 128,
+    "axes_dims_rope": [64, 32, 32],
+    "caption_channels": [4096, 4096],
+    "max_resolution": [128, 128],
+    "in_channels": 16,
+    "llama_layers": [*range(32), *[31] * 16],
+    "num_attention_heads": 20,
+    "num_routed_experts": 4,
+    "num_activated_experts": 2,
+    "num_layers": 16,
+    "num_single_layers": 32,
+    "out_channels": 16,
+    "patch_size": 2,
+    "text_emb_dim": 2048,
+}
+_OMNIGEN2 = {
+    "image_model": "omnigen2",
+    "axes_dim_rope": [40, 40, 40],
+    "axes_lens": [1024, 1664, 1664],
+    "ffn_dim_multiplier": None,
+    "hidden_size": 2520,
+    "in_channels": 16,
+    "multiple_of": 256,
+    "norm_eps": 1e-05,
+    "num_attention_heads": 21,
+    "num_kv_heads": 7,
+    "num_layers": 32,
+    "num_refiner_layers": 2,
+    "out_channels": None,
+    "patch_size": 2,
+    "text_feat_dim": 2048,
+    "timestep_scale": 1000.0,
+}
+_HUNYUAN_DIT = {"image_model": "hydit", "depth": 40, "hidden_size": 1408, "mlp_ratio": 4.3637}
 
 CHECKPOINTS = (
     Checkpoint("SD3 medium", "SD3", _sd3(1536, 24, pos_embed_max_size=192, num_patches=192**2), (128, 128), 333),
@@ -104,4 +172,18 @@ CHECKPOINTS = (
     ),
     Checkpoint("Flux.1 dev", "Flux", _FLUX, (128, 128), 512),
     Checkpoint("Flux.2 dev", "Flux2", _FLUX2, (64, 64), 512),
+    Checkpoint("Lumina 2", "Lumina2", _LUMINA, (128, 128), 256),
+    Checkpoint("Z-Image Turbo", "ZImage", _Z_IMAGE, (128, 128), 256),
+    Checkpoint(
+        "HiDream-I1", "HiDream", _HIDREAM, (128, 128), 128, extra={"encoder_hidden_states_llama3": (1, 32, 128, 4096)}
+    ),
+    Checkpoint("OmniGen2", "Omnigen2", _OMNIGEN2, (128, 128), 256),
+    Checkpoint(
+        "HunyuanDiT 1.2",
+        "HunyuanDiT",
+        _HUNYUAN_DIT,
+        (128, 128),
+        77,
+        extra={"encoder_hidden_states_t5": (1, 256, 2048)},
+    ),
 )

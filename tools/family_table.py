@@ -59,7 +59,8 @@ def line(checkpoint: Checkpoint) -> str:
     assert family is not None, checkpoint.name
     cost = family.cost(transformer)
     tokens = TokenGrid(checkpoint.size, family.patch(transformer)).tokens
-    others = family.other_tokens(transformer, checkpoint.text, {})
+    extra = {name: torch.empty(shape, device="meta") for name, shape in checkpoint.extra.items()}
+    others = family.other_tokens(transformer, checkpoint.text, extra)
     kept = round(PRESETS[PRESET].keep_ratio * tokens)
     full, pruned = (_macs(cost, tokens, computed, others) for computed in (tokens, kept))
     caches = " / ".join(f"{cost.cached(tokens, others) * size / 2**30:.2f}" for size in (2, 1))

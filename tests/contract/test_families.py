@@ -56,6 +56,8 @@ def test_control_residuals_reach_the_tokens_they_belong_to(case, missing):
     """Also where they are for the first tokens only."""
     if not case.control:
         pytest.skip("takes no ControlNet's residuals")
+    if missing and not case.short_control:
+        pytest.skip("the host takes residuals for all tokens only")
     size = case.sizes["wide"]
     prompt = case.residuals(size)
     for parts in prompt["control"].kinds.values():

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from . import flux, pixart
+from . import flux, hidream, hunyuandit, lumina, omnigen2, pixart
 from .case import Case
 
-CASES: dict[str, Case] = {**pixart.CASES, **flux.CASES}
+CASES: dict[str, Case] = {
+    **pixart.CASES,
+    **flux.CASES,
+    **lumina.CASES,
+    **hidream.CASES,
+    **omnigen2.CASES,
+    **hunyuandit.CASES,
+}

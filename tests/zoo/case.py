@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.controlnet
 import comfy.sample
 import comfy.supported_models_base
 import torch
@@ -30,7 +32,9 @@ class Case:
         serves: whether the n-th attention of a call is one over image tokens.
         blind: name of the host's attention function where it cannot be overridden.
         rotary: whether rotary embeddings are gathered.
-        control: number of blocks by kind of residual that a ControlNet may give.
+        control: (blocks, width) by kind of residual that a ControlNet may give.
+        short_control: whether a residual may be for the first tokens only.
+        references: whether reference latents may stand behind the image.
         near_one: parts of the names of weights that scale, drawn near one.
         model: arguments of the host's ``get_model``, a state dictionary that it looks into.
     """
@@ -47,7 +51,9 @@ class Case:
     serves: Callable[[int], bool] = lambda number: True
     blind: str | None = None
     rotary: bool = True
-    control: dict[str, int] = field(default_factory=dict)
+    control: dict[str, tuple[int, int]] = field(default_factory=dict)
+    short_control: bool = True
+    references: bool = False
     near_one: tuple[str, ...] = ("norm", "ln_")
     model: dict[str, Any] = field(default_factory=dict)
 
@@ -69,6 +75,16 @@ class Case:
         pooled = {} if self.pooled is None else {"pooled_output": torch.randn(1, self.pooled, generator=generator)}
         return [[text, {**pooled, **self.prompt, **extra}]]
 
+    def tokens(self, size: tuple[int, ...]) -> int:
+        """How many image tokens a latent of this size has."""
+        volume = size if len(size) == 3 else (1, *size)
+        return math.prod(-(-side // patch) for side, patch in zip(volume, self.patch, strict=True))
+
+    def residuals(self, size: tuple[int, ...]) -> dict[str, Any]:
+        """Entries of a conditioning with a ControlNet that has no network: residuals for latents of this size."""
+        control = Residuals(self.control, self.tokens(size))
+        return {"control": control, "control_apply_to_uncond": True}
+
     def sample(self, model: Any, noise: torch.Tensor, steps: int = 10, sampler: str = "euler", **extra: Any):
         """The path of the host's KSampler node; ``extra`` entries go into both prompts, ``callback`` is the host's."""
         callback = extra.pop("callback", None)
@@ -76,3 +92,21 @@ class Case:
         empty = torch.zeros_like(noise)
         arguments = (model, noise, steps, 4.0, sampler, "simple", *prompts, empty)
         return comfy.sample.sample(*arguments, callback=callback, disable_pbar=True, seed=1)
+
+
+class Residuals(comfy.controlnet.ControlBase):
+    """A ControlNet without a network: the same residuals for every picture, none for the second block."""
+
+    def __init__(self, kinds: dict[str, tuple[int, int]], tokens: int):
+        super().__init__()
+        draw = torch.Generator().manual_seed(9)
+        self.kinds = {
+            kind: [0.5 * torch.randn(1, tokens, width, generator=draw) if i != 1 else None for i in range(blocks)]
+            for kind, (blocks, width) in kinds.items()
+        }
+
+    def get_control(self, x: torch.Tensor, *_: Any) -> dict[str, list]:
+        return {
+            kind: [None if part is None else part.expand(len(x), -1, -1).clone() for part in parts]
+            for kind, parts in self.kinds.items()
+        }

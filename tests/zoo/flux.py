@@ -37,7 +37,13 @@ FLUX2 = {
     "default_ref_method": "index",
     "ref_index_scale": 10.0,
 }
-SHARED = {"channels": 16, "context": 48, "pooled": 32, "control": {"input": 2, "output": 3}}
+SHARED = {
+    "channels": 16,
+    "context": 48,
+    "pooled": 32,
+    "control": {"input": (2, 64), "output": (3, 64)},
+    "references": True,
+}
 CASES = {
     "flux dev": Case(comfy.supported_models.Flux, {**UNET, "guidance_embed": True}, **SHARED),
     "flux schnell": Case(comfy.supported_models.FluxSchnell, {**UNET, "guidance_embed": False}, **SHARED),

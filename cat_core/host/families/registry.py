@@ -6,10 +6,14 @@ import torch
 
 from .family import Family
 from .flux import Flux
+from .hidream import HiDream
+from .hunyuandit import HunyuanDiT
+from .lumina import Lumina2
+from .omnigen2 import OmniGen2
 from .pixart import PixArt
 from .sd3 import SD3
 
-FAMILIES: tuple[Family, ...] = (SD3(), PixArt(), Flux())
+FAMILIES: tuple[Family, ...] = (SD3(), PixArt(), Flux(), Lumina2(), HiDream(), OmniGen2(), HunyuanDiT())
 
 
 def find_family(transformer: torch.nn.Module) -> Family | None:
