@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from cat_core.algorithm.selection import Selection
 from cat_core.host.families import find_family, hooks
@@ -78,7 +80,7 @@ def test_reference_latents_are_computed_in_full(case):
 @pytest.mark.parametrize("what", ["tokens", "rotary"])
 def test_the_oracle_notices_a_wrong_row(case, what, monkeypatch):
     """Tokens, or the rows of their rotary embeddings, are gathered from their neighbours' places."""
-    module = sys.modules[type(find_family(case.build().get_model_object("diffusion_model"))).__module__]
+    family = find_family(case.build().get_model_object("diffusion_model"))
     gather, rows = Selection.gather, hooks.gather_rows
     if what == "tokens":
         monkeypatch.setattr(Selection, "gather", lambda self, tokens: gather(self, tokens.roll(1, dims=1)))
@@ -89,7 +91,8 @@ def test_the_oracle_notices_a_wrong_row(case, what, monkeypatch):
         wrong = (tensor.ndim == 3) == (what == "tokens")
         return rows(tensor.roll(1, dims=dim) if wrong else tensor, selection, before, dim)
 
-    monkeypatch.setattr(module, "gather_rows", shifted, raising=False)
+    for kind in type(family).__mro__:
+        monkeypatch.setattr(sys.modules[kind.__module__], "gather_rows", shifted, raising=False)
     assert against_oracle(case, TOKENS, 1, case.sizes["wide"]) > 1e-3
 
 
@@ -115,6 +118,14 @@ def test_full_steps_are_bit_equal_while_they_fill_the_caches(case):
     same = [torch.equal(a, b) for a, b in zip(seen["stock"], seen["pruned"], strict=True)]
     assert same[:4] == [True] * 4
     assert not same[4]
+
+
+def test_macs_of_a_full_call_are_the_counted_ones(case):
+    model = attach(case.build(), CATSettings(keep_ratio=1.0))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        case.sample(model, case.noise(1, case.sizes["wide"]), steps=1)
+    said, _ = last_report(model).macs()
+    assert said == pytest.approx(counter.get_total_flops() / 2, rel=case.inexact)
 
 
 def test_a_look_alike_is_not_taken_for_the_family(case):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from . import flux, hidream, hunyuandit, lumina, omnigen2, pixart
+from . import aura, chroma, flux, hidream, hunyuandit, lumina, omnigen2, pixart, qwen_image
 from .case import Case
 
 CASES: dict[str, Case] = {
     **pixart.CASES,
     **flux.CASES,
+    **qwen_image.CASES,
     **lumina.CASES,
+    **chroma.CASES,
+    **aura.CASES,
     **hidream.CASES,
     **omnigen2.CASES,
     **hunyuandit.CASES,

@@ -35,6 +35,7 @@ class Case:
         control: (blocks, width) by kind of residual that a ControlNet may give.
         short_control: whether a residual may be for the first tokens only.
         references: whether reference latents may stand behind the image.
+        inexact: by how much the cost formula may be off, relatively; refiners of text and pads are not in it.
         near_one: parts of the names of weights that scale, drawn near one.
         model: arguments of the host's ``get_model``, a state dictionary that it looks into.
     """
@@ -54,6 +55,7 @@ class Case:
     control: dict[str, tuple[int, int]] = field(default_factory=dict)
     short_control: bool = True
     references: bool = False
+    inexact: float = 0.002
     near_one: tuple[str, ...] = ("norm", "ln_")
     model: dict[str, Any] = field(default_factory=dict)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from .aura import AuraFlow
+from .chroma import Chroma
 from .family import Family
 from .flux import Flux
 from .hidream import HiDream
@@ -11,9 +13,21 @@ from .hunyuandit import HunyuanDiT
 from .lumina import Lumina2
 from .omnigen2 import OmniGen2
 from .pixart import PixArt
+from .qwen_image import QwenImage
 from .sd3 import SD3
 
-FAMILIES: tuple[Family, ...] = (SD3(), PixArt(), Flux(), Lumina2(), HiDream(), OmniGen2(), HunyuanDiT())
+FAMILIES: tuple[Family, ...] = (
+    SD3(),
+    PixArt(),
+    Flux(),
+    QwenImage(),
+    Lumina2(),
+    Chroma(),
+    AuraFlow(),
+    HiDream(),
+    OmniGen2(),
+    HunyuanDiT(),
+)
 
 
 def find_family(transformer: torch.nn.Module) -> Family | None:
