@@ -77,6 +77,15 @@ def test_reference_latents_are_computed_in_full(case):
     assert against_oracle(case, TOKENS, 1, size, behind=behind, **prompt) < 1e-4
 
 
+def test_given_frames_have_a_modulation_of_their_own():
+    """Wan 2.2 5B computes frames that are given, say the first one, at a noise level of zero."""
+    case = CASES["wan 2.2"]
+    size = (3, 8, 8)
+    mask = torch.ones(1, 1, *size)
+    mask[:, :, 0] = 0
+    assert against_oracle(case, TOKENS, 2, size, noise_mask=mask) < 1e-4
+
+
 @pytest.mark.parametrize("what", ["tokens", "rotary"])
 def test_the_oracle_notices_a_wrong_row(case, what, monkeypatch):
     """Tokens, or the rows of their rotary embeddings, are gathered from their neighbours' places."""

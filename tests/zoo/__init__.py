@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import aura, chroma, flux, hidream, hunyuandit, lumina, omnigen2, pixart, qwen_image
+from . import aura, chroma, flux, hidream, hunyuandit, lumina, omnigen2, pixart, qwen_image, wan
 from .case import Case
 
 CASES: dict[str, Case] = {
@@ -12,6 +12,7 @@ CASES: dict[str, Case] = {
     **lumina.CASES,
     **chroma.CASES,
     **aura.CASES,
+    **wan.CASES,
     **hidream.CASES,
     **omnigen2.CASES,
     **hunyuandit.CASES,

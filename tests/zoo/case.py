@@ -88,12 +88,12 @@ class Case:
         return {"control": control, "control_apply_to_uncond": True}
 
     def sample(self, model: Any, noise: torch.Tensor, steps: int = 10, sampler: str = "euler", **extra: Any):
-        """The path of the host's KSampler node; ``extra`` entries go into both prompts, ``callback`` is the host's."""
-        callback = extra.pop("callback", None)
+        """The path of the host's KSampler node; ``extra`` entries go into both prompts, some are the host's arguments."""
+        given = {name: extra.pop(name, None) for name in ("callback", "noise_mask")}
         prompts = [self.conditioning(seed, **extra) for seed in (1, 2)]
         empty = torch.zeros_like(noise)
         arguments = (model, noise, steps, 4.0, sampler, "simple", *prompts, empty)
-        return comfy.sample.sample(*arguments, callback=callback, disable_pbar=True, seed=1)
+        return comfy.sample.sample(*arguments, **given, disable_pbar=True, seed=1)
 
 
 class Residuals(comfy.controlnet.ControlBase):

@@ -15,6 +15,7 @@ from .omnigen2 import OmniGen2
 from .pixart import PixArt
 from .qwen_image import QwenImage
 from .sd3 import SD3
+from .wan import Wan
 
 FAMILIES: tuple[Family, ...] = (
     SD3(),
@@ -24,6 +25,7 @@ FAMILIES: tuple[Family, ...] = (
     Lumina2(),
     Chroma(),
     AuraFlow(),
+    Wan(),
     HiDream(),
     OmniGen2(),
     HunyuanDiT(),
