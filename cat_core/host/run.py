@@ -156,7 +156,9 @@ class Run:
             return f"latents of {call.x.ndim} dimensions are not supported"
         if self.sigma <= 0:
             return "the sampler asks for a noise level of zero"
-        return self.family.refuses(self.transformer, call.extra, call.options) if self.family else None
+        if self.family is None:
+            return None
+        return self.family.refuses(self.transformer, {**call.extra, "control": call.control}, call.options)
 
     def _reason_for_full(self, call: ModelCall, kind: StepKind) -> str | None:
         """Why this call of a pruned or idle step must be computed in full."""

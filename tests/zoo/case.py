@@ -88,7 +88,7 @@ class Case:
         return {"control": control, "control_apply_to_uncond": True}
 
     def sample(self, model: Any, noise: torch.Tensor, steps: int = 10, sampler: str = "euler", **extra: Any):
-        """The path of the host's KSampler node; ``extra`` entries go into both prompts, some are the host's arguments."""
+        """The path of the host's KSampler node; ``extra`` goes into both prompts, but for arguments of the host."""
         given = {name: extra.pop(name, None) for name in ("callback", "noise_mask")}
         prompts = [self.conditioning(seed, **extra) for seed in (1, 2)]
         empty = torch.zeros_like(noise)

@@ -46,7 +46,7 @@ class Family(ABC):
         """What about this call cannot work on pruned tokens, or None.
 
         Args:
-            extra: further arguments of the model call (``comfy/model_base.py: BaseModel._apply_model``).
+            extra: further arguments of the model call (``comfy/model_base.py: _apply_model``), and its ``control``.
             options: ``transformer_options``.
         """
         replaced = options.get("patches_replace", {}).get("dit", {})

@@ -9,6 +9,7 @@ from .chroma import Chroma
 from .family import Family
 from .flux import Flux
 from .hidream import HiDream
+from .hunyuan_video import HunyuanVideo
 from .hunyuandit import HunyuanDiT
 from .lumina import Lumina2
 from .omnigen2 import OmniGen2
@@ -26,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     Chroma(),
     AuraFlow(),
     Wan(),
+    HunyuanVideo(),
     HiDream(),
     OmniGen2(),
     HunyuanDiT(),
