@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import aura, chroma, flux, hidream, hunyuan_video, hunyuandit, lumina, omnigen2, pixart, qwen_image, wan
+from . import aura, chroma, flux, hidream, hunyuan_video, hunyuandit, ltxv, lumina, omnigen2, pixart, qwen_image, wan
 from .case import Case
 
 CASES: dict[str, Case] = {
@@ -14,6 +14,7 @@ CASES: dict[str, Case] = {
     **aura.CASES,
     **wan.CASES,
     **hunyuan_video.CASES,
+    **ltxv.CASES,
     **hidream.CASES,
     **omnigen2.CASES,
     **hunyuandit.CASES,

@@ -11,6 +11,7 @@ from .flux import Flux
 from .hidream import HiDream
 from .hunyuan_video import HunyuanVideo
 from .hunyuandit import HunyuanDiT
+from .ltxv import LTXV
 from .lumina import Lumina2
 from .omnigen2 import OmniGen2
 from .pixart import PixArt
@@ -28,6 +29,7 @@ FAMILIES: tuple[Family, ...] = (
     AuraFlow(),
     Wan(),
     HunyuanVideo(),
+    LTXV(),
     HiDream(),
     OmniGen2(),
     HunyuanDiT(),
