@@ -88,7 +88,7 @@ def test_given_frames_have_a_modulation_of_their_own():
 
 @pytest.mark.parametrize("what", ["tokens", "rotary"])
 def test_the_oracle_notices_a_wrong_row(case, what, monkeypatch):
-    """Tokens, or the rows of their rotary embeddings, are gathered from their neighbours' places."""
+    """Tokens, or the rows of their rotary embeddings, from their neighbours' places: too far off to pass for equal."""
     family = find_family(case.build().get_model_object("diffusion_model"))
     gather, rows = Selection.gather, hooks.gather_rows
     if what == "tokens":
@@ -102,7 +102,7 @@ def test_the_oracle_notices_a_wrong_row(case, what, monkeypatch):
 
     for kind in type(family).__mro__:
         monkeypatch.setattr(sys.modules[kind.__module__], "gather_rows", shifted, raising=False)
-    assert against_oracle(case, TOKENS, 1, case.sizes["wide"]) > 1e-3
+    assert against_oracle(case, TOKENS, 1, case.sizes["wide"]) > 1e-4
 
 
 def test_keep_ratio_one_equals_the_unpatched_model(case):

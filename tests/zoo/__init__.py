@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from . import aura, chroma, flux, hidream, hunyuan_video, hunyuandit, ltxv, lumina, omnigen2, pixart, qwen_image, wan
+from . import (
+    aura,
+    chroma,
+    cosmos,
+    flux,
+    hidream,
+    hunyuan_video,
+    hunyuandit,
+    ltxv,
+    lumina,
+    mochi,
+    omnigen2,
+    pixart,
+    qwen_image,
+    wan,
+)
 from .case import Case
 
 CASES: dict[str, Case] = {
@@ -15,6 +30,8 @@ CASES: dict[str, Case] = {
     **wan.CASES,
     **hunyuan_video.CASES,
     **ltxv.CASES,
+    **cosmos.CASES,
+    **mochi.CASES,
     **hidream.CASES,
     **omnigen2.CASES,
     **hunyuandit.CASES,

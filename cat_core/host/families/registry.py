@@ -6,6 +6,7 @@ import torch
 
 from .aura import AuraFlow
 from .chroma import Chroma
+from .cosmos import CosmosPredict2
 from .family import Family
 from .flux import Flux
 from .hidream import HiDream
@@ -13,6 +14,7 @@ from .hunyuan_video import HunyuanVideo
 from .hunyuandit import HunyuanDiT
 from .ltxv import LTXV
 from .lumina import Lumina2
+from .mochi import Mochi
 from .omnigen2 import OmniGen2
 from .pixart import PixArt
 from .qwen_image import QwenImage
@@ -30,6 +32,8 @@ FAMILIES: tuple[Family, ...] = (
     Wan(),
     HunyuanVideo(),
     LTXV(),
+    CosmosPredict2(),
+    Mochi(),
     HiDream(),
     OmniGen2(),
     HunyuanDiT(),
