@@ -140,6 +140,99 @@ _OMNIGEN2 = {
 }
 _HUNYUAN_DIT = {"image_model": "hydit", "depth": 40, "hidden_size": 1408, "mlp_ratio": 4.3637}
 
+_QWEN_IMAGE = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
+_CHROMA = {
+    **{name: value for name, value in _FLUX.items() if name not in ("vec_in_dim", "guidance_embed")},
+    "image_model": "chroma",
+    "in_channels": 64,
+    "out_channels": 64,
+    "in_dim": 64,
+    "out_dim": 3072,
+    "hidden_dim": 5120,
+    "n_layers": 5,
+}
+_AURA = {"cond_seq_dim": 2048, "dim": 3072, "n_double_layers": 4, "n_layers": 36, "max_seq": 96 * 96}
+_LTXV = {"image_model": "ltxv", "num_layers": 28, "attention_head_dim": 64, "cross_attention_dim": 2048}
+_HUNYUAN_VIDEO = {
+    "image_model": "hunyuan_video",
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_size": [1, 2, 2],
+    "vec_in_dim": 768,
+    "context_in_dim": 4096,
+    "hidden_size": 3072,
+    "mlp_ratio": 4.0,
+    "num_heads": 24,
+    "depth": 20,
+    "depth_single_blocks": 40,
+    "axes_dim": [16, 56, 56],
+    "theta": 256,
+    "qkv_bias": True,
+    "guidance_embed": True,
+    "byt5": False,
+    "meanflow": False,
+    "use_cond_type_embedding": False,
+    "vision_in_dim": None,
+}
+_MOCHI = {
+    "image_model": "mochi_preview",
+    "depth": 48,
+    "patch_size": 2,
+    "num_heads": 24,
+    "hidden_size_x": 3072,
+    "hidden_size_y": 1536,
+    "mlp_ratio_x": 4.0,
+    "mlp_ratio_y": 4.0,
+    "learn_sigma": False,
+    "in_channels": 12,
+    "qk_norm": True,
+    "qkv_bias": False,
+    "out_bias": True,
+    "attn_drop": 0.0,
+    "patch_embed_bias": True,
+    "posenc_preserve_area": True,
+    "timestep_mlp_bias": True,
+    "attend_to_padding": False,
+    "timestep_scale": 1000.0,
+    "use_t5": True,
+    "t5_feat_dim": 4096,
+    "t5_token_length": 256,
+    "rope_theta": 10000.0,
+}
+
+
+def _wan(width: int, inner: int, depth: int) -> dict[str, Any]:
+    heads = {"num_heads": width // 128, "freq_dim": 256, "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6}
+    shape = {"dim": width, "ffn_dim": inner, "num_layers": depth, "patch_size": (1, 2, 2), "in_dim": 16, "out_dim": 16}
+    return {"image_model": "wan2.1", "model_type": "t2v", **shape, **heads}
+
+
+def _cosmos(width: int, depth: int, heads: int) -> dict[str, Any]:
+    rotary = {f"rope_{axis}_extrapolation_ratio": 4.0 if axis != "t" else 1.0 for axis in "hwt"}
+    places = {"max_img_h": 240, "max_img_w": 240, "max_frames": 128, "min_fps": 1, "max_fps": 30}
+    return {
+        "image_model": "cosmos_predict2",
+        **places,
+        **rotary,
+        "in_channels": 16,
+        "out_channels": 16,
+        "patch_spatial": 2,
+        "patch_temporal": 1,
+        "model_channels": width,
+        "concat_padding_mask": True,
+        "crossattn_emb_channels": 1024,
+        "pos_emb_cls": "rope3d",
+        "pos_emb_learnable": True,
+        "pos_emb_interpolation": "crop",
+        "use_adaln_lora": True,
+        "adaln_lora_dim": 256,
+        "num_blocks": depth,
+        "num_heads": heads,
+        "extra_per_block_abs_pos_emb": False,
+        "rope_enable_fps_modulation": False,
+    }
+
+
 CHECKPOINTS = (
     Checkpoint("SD3 medium", "SD3", _sd3(1536, 24, pos_embed_max_size=192, num_patches=192**2), (128, 128), 333),
     Checkpoint(
@@ -172,8 +265,18 @@ CHECKPOINTS = (
     ),
     Checkpoint("Flux.1 dev", "Flux", _FLUX, (128, 128), 512),
     Checkpoint("Flux.2 dev", "Flux2", _FLUX2, (64, 64), 512),
+    Checkpoint("Qwen-Image", "QwenImage", _QWEN_IMAGE, (1, 166, 166), 256, "1328 x 1328"),
     Checkpoint("Lumina 2", "Lumina2", _LUMINA, (128, 128), 256),
     Checkpoint("Z-Image Turbo", "ZImage", _Z_IMAGE, (128, 128), 256),
+    Checkpoint("Chroma1-HD", "Chroma", _CHROMA, (128, 128), 256),
+    Checkpoint("AuraFlow 0.3", "AuraFlow", _AURA, (128, 128), 256),
+    Checkpoint("Wan 2.1 1.3B", "WAN21_T2V", _wan(1536, 8960, 30), (21, 60, 104), 512, "832 x 480 x 81"),
+    Checkpoint("Wan 2.1 / 2.2 14B", "WAN21_T2V", _wan(5120, 13824, 40), (21, 60, 104), 512, "832 x 480 x 81"),
+    Checkpoint("HunyuanVideo", "HunyuanVideo", _HUNYUAN_VIDEO, (19, 60, 106), 256, "848 x 480 x 73"),
+    Checkpoint("LTX-Video 2B", "LTXV", _LTXV, (13, 16, 24), 256, "768 x 512 x 97"),
+    Checkpoint("Cosmos-Predict2 2B", "CosmosT2IPredict2", _cosmos(2048, 28, 16), (1, 128, 128), 512),
+    Checkpoint("Cosmos-Predict2 14B", "CosmosT2IPredict2", _cosmos(5120, 36, 40), (1, 128, 128), 512),
+    Checkpoint("Mochi 1", "GenmoMochi", _MOCHI, (7, 60, 106), 256, "848 x 480 x 37"),
     Checkpoint(
         "HiDream-I1", "HiDream", _HIDREAM, (128, 128), 128, extra={"encoder_hidden_states_llama3": (1, 32, 128, 4096)}
     ),

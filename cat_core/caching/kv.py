@@ -48,6 +48,9 @@ class KVCache:
             selection: which image tokens the k rows belong to.
             first: number of rows in front of the image tokens.
             propagation: moves the image rows that were not computed, None leaves them.
+
+        Raises:
+            ValueError: the numbers of rows do not fit: something else than the selected tokens was computed.
         """
         return tuple(  # type: ignore[return-value]
             self._renew(buffer, rows, selection, first, propagation)
@@ -61,6 +64,8 @@ class KVCache:
         held = buffer.to(rows.device, rows.dtype)
         flat = held.flatten(2)
         behind, last = first + selection.tokens, first + selection.count
+        if flat.shape[1] - behind != rows.shape[1] - last:
+            raise ValueError(f"{rows.shape[1]} computed rows do not fit {flat.shape[1]} cached ones.")
         held[:, :first].copy_(rows[:, :first])
         held[:, behind:].copy_(rows[:, last:])
         places, computed = selection.rows(flat.shape[1], first), rows[:, first:last].flatten(2).flatten(0, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..report import Report
 from ..settings import CATSettings
@@ -84,11 +85,21 @@ def reason_unsupported(model: ModelPatcher, settings: CATSettings) -> str | None
     )
 
 
+def _reason_compiled(model: ModelPatcher, settings: CATSettings) -> str | None:
+    family = find_family(model.get_model_object("diffusion_model"))
+    if family is None or family.compilable or not settings.selects_tokens:
+        return None
+    if not model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY):
+        return None
+    return f"a compiled {family.name} cannot be pruned (preset quality, which computes no parts of steps, works)"
+
+
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
     transformer = guider.model_patcher.get_model_object("diffusion_model")
     reason = reason_unsupported(guider.model_patcher, attachment.settings)
+    reason = reason or _reason_compiled(guider.model_patcher, attachment.settings)
     if "context_handler" in guider.model_options:
         reason = reason or "context windows move over the latent"
     run = Run(attachment.settings, find_family(transformer), transformer, sigmas.tolist(), reason)

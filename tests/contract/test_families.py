@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -135,6 +137,18 @@ def test_macs_of_a_full_call_are_the_counted_ones(case):
         case.sample(model, case.noise(1, case.sizes["wide"]), steps=1)
     said, _ = last_report(model).macs()
     assert said == pytest.approx(counter.get_total_flops() / 2, rel=case.inexact)
+
+
+def test_a_compiled_model_that_needs_module_hooks_samples_as_without_the_node(case):
+    model, noise = case.build(), case.noise(1, case.sizes["wide"])
+    family = find_family(model.get_model_object("diffusion_model"))
+    compiled = model.clone()
+    # the host's own mark of a compiled model; compiling itself takes minutes
+    compiled.add_wrapper_with_key(WrappersMP.APPLY_MODEL, COMPILE_KEY, lambda run, *args, **more: run(*args, **more))
+    pruned = attach(compiled, TOKENS)
+    same = torch.equal(case.sample(pruned, noise), case.sample(model, noise))
+    assert same is not family.compilable
+    assert bool(last_report(pruned).reasons) is not family.compilable
 
 
 def test_a_look_alike_is_not_taken_for_the_family(case):

@@ -57,6 +57,13 @@ def test_renewed_rows_replace_the_cached_ones_in_place(first):
     assert [buffer.data_ptr() for buffer in cache.layers[0]] == before
 
 
+def test_rows_of_another_number_of_tokens_are_refused():
+    cache = KVCache()
+    cache.store(0, torch.zeros(1, 8, 4), torch.zeros(1, 8, 4))
+    with pytest.raises(ValueError, match="7 computed rows do not fit 8"):
+        cache.renew(0, torch.zeros(1, 7, 4), torch.zeros(1, 7, 4), Selection(torch.tensor([[0, 3]]), 6), 2)
+
+
 def test_the_cache_keeps_a_copy():
     key = torch.zeros(1, 2, 3)
     cache = KVCache()

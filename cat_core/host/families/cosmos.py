@@ -24,6 +24,7 @@ class CosmosPredict2(Family):
 
     name = "Cosmos-Predict2"
     classes = (("comfy.ldm.cosmos.predict2", "MiniTrainDIT"),)
+    compilable = False
 
     def matches(self, transformer: torch.nn.Module) -> bool:
         return super().matches(transformer) and not transformer.extra_per_block_abs_pos_emb

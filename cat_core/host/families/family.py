@@ -29,6 +29,9 @@ class Family(ABC):
     classes: ClassVar[tuple[tuple[str, str], ...]]
     """(module, class name) of the transformers that this family knows; no subclass is taken for its parent."""
 
+    compilable: ClassVar[bool] = True
+    """Whether everything goes through ``transformer_options``: hooks of modules are not seen by compiled code."""
+
     def matches(self, transformer: torch.nn.Module) -> bool:
         """Whether ``transformer`` is exactly an architecture that this family knows."""
         kind = type(transformer)

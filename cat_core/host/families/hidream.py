@@ -21,6 +21,7 @@ class HiDream(Family):
 
     name = "HiDream"
     classes = (("comfy.ldm.hidream.model", "HiDreamImageTransformer2DModel"),)
+    compilable = False
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:
         return 1, transformer.patch_size, transformer.patch_size

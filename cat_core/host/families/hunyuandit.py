@@ -30,6 +30,7 @@ class HunyuanDiT(Family):
 
     name = "HunyuanDiT"
     classes = (("comfy.ldm.hydit.models", "HunYuanDiT"),)
+    compilable = False
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:
         return 1, transformer.patch_size, transformer.patch_size

@@ -21,6 +21,7 @@ class Lumina2(Family):
 
     name = "Lumina 2 / Z-Image"
     classes = (("comfy.ldm.lumina.model", "NextDiT"),)
+    compilable = False
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:
         return 1, transformer.patch_size, transformer.patch_size

@@ -22,6 +22,7 @@ class OmniGen2(Family):
 
     name = "OmniGen2"
     classes = (("comfy.ldm.omnigen.omnigen2", "OmniGen2Transformer2DModel"),)
+    compilable = False
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:
         return 1, transformer.patch_size, transformer.patch_size

@@ -25,6 +25,7 @@ class PixArt(Family):
 
     name = "PixArt"
     classes = (("comfy.ldm.pixart.pixartms", "PixArtMS"),)
+    compilable = False
 
     def matches(self, transformer: torch.nn.Module) -> bool:
         # with compressed keys, a row is not a token's
