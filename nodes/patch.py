@@ -22,7 +22,10 @@ class CATPruning(io.ComfyNode):
                 "why."
             ),
             inputs=[
-                io.Model.Input("model", tooltip="The model to speed up. SD3 and SD3.5 are supported."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The model to speed up: SD3, PixArt, Flux, Qwen, Wan, more; all others at preset quality.",
+                ),
                 io.Boolean.Input(
                     "enabled", default=True, tooltip="Off: the model samples exactly as without this node."
                 ),

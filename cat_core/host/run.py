@@ -20,6 +20,7 @@ from ..report import Call, Report, Step
 from ..settings import CATSettings
 from .attention import CapturingAttention, PrunedAttention
 from .families.family import OVERRIDE, Family
+from .memory import reason_too_large
 from .tokens import TokenGrid
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,11 @@ class ModelCall:
         if options is None:
             options, control = self.options, self.control
         return self.execute(self.x, self.timestep, self.concat, self.context, control, options, **self.extra)
+
+    @property
+    def model(self) -> Any:
+        """The host's ``BaseModel`` that is called."""
+        return self.execute.class_obj  # type: ignore[attr-defined]
 
     @property
     def context_shape(self) -> tuple[int, ...] | None:
@@ -195,8 +201,15 @@ class Run:
         """The options of a full call, which fills the K/V caches if the next computed step is a pruned one."""
         if self.family is None or not self.schedule.computes_next(self.step, StepKind.PRUNED):
             return nullcontext(call.options)
+        if not (all(branch.kv.layers for branch in branches) or self._allowed(self._reason_against_caches(call))):
+            return nullcontext(call.options)
         capture = CapturingAttention([branch.kv for branch in branches], call.options.get(OVERRIDE), self._serves)
         return self.family.attending(self.transformer, call.options, capture)
+
+    def _reason_against_caches(self, call: ModelCall) -> str | None:
+        assert self.report.cost is not None
+        values = self.report.cost.cached(self._tokens(call), self._other_tokens(call)) * len(call.x)
+        return reason_too_large(values, call.model, call.x, self.settings)
 
     def _serves(self, number: int) -> bool:
         return self.family is not None and self.family.attends_to_image(self.transformer, number)
@@ -293,12 +306,13 @@ class Run:
 
     def _count(self, call: ModelCall, call_tokens: int, computed: int | None = None) -> None:
         """Note the call in the report; ``computed`` None means all tokens."""
-        text = 0 if call.context is None else call.context.shape[1]
-        if self.family:
-            text = self.family.other_tokens(self.transformer, text, call.extra)
         computed = call_tokens if computed is None else computed
-        samples = len(call.x) // len(call.keys)
-        self.steps[self.step].calls += [Call(samples, call_tokens, computed, text) for _ in call.keys]
+        samples, others = len(call.x) // len(call.keys), self._other_tokens(call)
+        self.steps[self.step].calls += [Call(samples, call_tokens, computed, others) for _ in call.keys]
+
+    def _other_tokens(self, call: ModelCall) -> int:
+        text = 0 if call.context is None else call.context.shape[1]
+        return self.family.other_tokens(self.transformer, text, call.extra) if self.family else text
 
     def _note_memory(self) -> None:
         held = sum(branch.bytes for branch in self.branches.values())

@@ -79,10 +79,11 @@ def test_reference_latents_are_computed_in_full(case):
     assert against_oracle(case, TOKENS, 1, size, behind=behind, **prompt) < 1e-4
 
 
-def test_given_frames_have_a_modulation_of_their_own():
-    """Wan 2.2 5B computes frames that are given, say the first one, at a noise level of zero."""
-    case = CASES["wan 2.2"]
-    size = (3, 8, 8)
+@pytest.mark.parametrize("name", ["wan 2.2", "ltxv"])
+def test_given_frames_have_a_modulation_of_their_own(name):
+    """They are computed at a noise level of zero."""
+    case = CASES[name]
+    size = case.sizes["square"]
     mask = torch.ones(1, 1, *size)
     mask[:, :, 0] = 0
     assert against_oracle(case, TOKENS, 2, size, noise_mask=mask) < 1e-4
