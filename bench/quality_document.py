@@ -70,6 +70,7 @@ def _reading() -> str:
 
 Every picture is compared with the un-accelerated one of the same sampler, steps, prompt and seed.
 
+- **n**: pictures. Methods with fewer than others were measured on a part of them: compare their Δ, not their means.
 - **Cost**: multiply-accumulates of the run, attention included, over those of the un-accelerated run. **Time**: the
   same for the seconds of the KSampler node. The model is small: fixed costs weigh more than in a large model.
 - **PSNR** in dB (100 where two pictures are identical), **SSIM** and **HaarPSI** (1 is identical): means over
@@ -90,7 +91,7 @@ def _section(sampler: str, steps: int, results: Results, figure: str) -> str:
 
 
 def _table(results: Results) -> str:
-    head = ["Method", "Cost", "Time", *(name for name, _ in METRICS.values()), "Error"]
+    head = ["Method", "n", "Cost", "Time", *(name for name, _ in METRICS.values()), "Error"]
     head += [f"Δ {name}" for name, _ in METRICS.values()]
     lines = [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
     group = None
@@ -112,6 +113,7 @@ def _cells(results: Results, method: str) -> list[str]:
     ]
     return [
         method,
+        str(results.mean(method, "psnr").count),
         _number(results.mean(method, "cost").mean, 2),
         _number(results.seconds_ratio(method), 2),
         *means,

@@ -71,7 +71,7 @@ def test_the_document_has_tables_curves_and_raw_numbers(tmp_path):
     text = (tmp_path / "quality.md").read_text(encoding="utf-8")
     assert "    make it\n" in text
     assert "2 prompts, 2 pairs" in text
-    assert "| default | 0.50 | 0.50 | 41.0 | 0.9000 | 0.8000 | 0.100 | +4.0 ± 0.0 |" in text
+    assert "| default | 2 | 0.50 | 0.50 | 41.0 | 0.9000 | 0.8000 | 0.100 | +4.0 ± 0.0 |" in text
     assert "| default | 0.50 | +4.0 ± 0.0 | +5.0 ± 0.0 | +7.0 ± 0.0 |" in text
     assert f"<!-- {FINDINGS} comes here -->" in text
     assert read_rows(tmp_path / "quality.csv") == rows()
