@@ -16,7 +16,8 @@ from tools.server import WorkflowError, running_server
 from tools.workflow import load_api
 
 DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
-SD35 = ROOT / "workflows" / "cat_pruning_sd35.json"
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+MODEL_FILES = {"ckpt_name", "unet_name", "clip_name", "vae_name"}
 CATEGORY = "model/patch/CAT Pruning"
 # inputs and their defaults by node, in the order of the widgets; None: a socket
 INPUTS = {
@@ -156,10 +157,11 @@ def test_every_node_has_a_help_page(server, name):
 
 
 def test_the_template_browser_lists_the_workflows(server):
-    assert set(server.get("/workflow_templates")["cat-pruning"]) == {DEMO.stem, SD35.stem}
+    assert set(server.get("/workflow_templates")["cat-pruning"]) == {path.stem for path in WORKFLOWS}
+    assert all(path.with_suffix(".jpg").exists() for path in WORKFLOWS)
 
 
-@pytest.mark.parametrize("path", [DEMO, SD35], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_names_only_inputs_that_exist_and_every_required_one(info, path):
     for node in load_api(path, info).values():
         known = info[node["class_type"]]
@@ -167,7 +169,7 @@ def test_a_workflow_names_only_inputs_that_exist_and_every_required_one(info, pa
         assert set(known["input"].get("required", {})) <= set(node["inputs"])
 
 
-@pytest.mark.parametrize("path", [DEMO, SD35], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_connects_outputs_to_inputs_of_their_type(info, path):
     prompt = load_api(path, info)
     for node in prompt.values():
@@ -178,17 +180,24 @@ def test_a_workflow_connects_outputs_to_inputs_of_their_type(info, path):
                 assert wanted in (given, "*")
 
 
-def test_the_sd35_workflow_lacks_only_its_checkpoint_file(server, info):
+@pytest.mark.parametrize("path", [path for path in WORKFLOWS if path != DEMO], ids=lambda path: path.stem)
+def test_a_workflow_lacks_only_its_model_files_and_says_where_they_are(server, info, path):
     with pytest.raises(WorkflowError) as refusal:
-        server.queue(load_api(SD35, info))
+        server.queue(load_api(path, info))
     errors = [e for node in json.loads(str(refusal.value))["node_errors"].values() for e in node["errors"]]
-    assert [(e["type"], e["extra_info"]["input_name"]) for e in errors] == [("value_not_in_list", "ckpt_name")]
+    assert {e["type"] for e in errors} == {"value_not_in_list"}
+    missing = {e["extra_info"]["received_value"]: e["extra_info"]["input_name"] for e in errors}
+    assert set(missing.values()) <= MODEL_FILES
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    links = [link for node in nodes for link in node["properties"].get("models", [])]
+    assert {link["name"] for link in links} == set(missing)
+    assert all(link["url"].startswith("https://") and link["url"].endswith(link["name"]) for link in links)
 
 
-def test_the_sd35_workflow_starts_from_the_balanced_preset(info):
-    prompt = load_api(SD35, info)
-    (values,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "CATPruning"]
-    assert values["preset"] == "balanced"
+@pytest.mark.parametrize("path", [path for path in WORKFLOWS if path != DEMO], ids=lambda path: path.stem)
+def test_a_workflow_takes_a_preset(info, path):
+    (values,) = [node["inputs"] for node in load_api(path, info).values() if node["class_type"] == "CATPruning"]
+    assert values["preset"] in ("balanced", "quality")
     assert "settings" not in values
 
 
