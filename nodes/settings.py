@@ -68,7 +68,10 @@ class CATPruningSettings(io.ComfyNode):
                     default=_DEFAULT.warmup_steps,
                     min=0,
                     max=1000,
-                    tooltip="Steps computed in full first, while the composition forms. 0: automatic, 5 at 28 steps.",
+                    tooltip=(
+                        "Steps computed in full first, while the composition forms. 0: automatic, 4; runs of less than "
+                        "16 steps are computed in full."
+                    ),
                 ),
                 _advanced(
                     io.Float.Input(

@@ -9,6 +9,9 @@ from itertools import pairwise
 
 from ..settings import CATSettings
 
+FEWEST_STEPS = 16
+"""Shorter runs are computed in full, unless warm-up steps are chosen."""
+
 
 class StepKind(Enum):
     """What the transformer computes at a step."""
@@ -33,6 +36,7 @@ class Schedule:
         self.sigmas = list(sigmas)
         self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
+        self.automatic = settings.warmup_steps == 0
         self.warmup = settings.warmup_steps or automatic_warmup(self.steps)
         self.kinds = self._kinds(settings)
 
@@ -62,6 +66,10 @@ class Schedule:
             return "its sigmas do not fall from step to step"
         if self.keep_ratio == 1:
             return "keep ratio 1 computes every token"
+        if self.automatic and self.steps < FEWEST_STEPS:
+            return (
+                f"its {self.steps} steps are too few to leave any out (under {FEWEST_STEPS}; warmup_steps can be set)"
+            )
         if all(kind is StepKind.FULL for kind in self.kinds):
             return f"its {self.steps} steps are all warm-up, refresh or final steps (warm-up {self.warmup})"
         return None
@@ -81,5 +89,8 @@ def _divided(start: int, end: int, interval: int, longest: bool = False) -> list
 
 
 def automatic_warmup(steps: int) -> int:
-    """A seventh of the steps, from 2 to 4: the first steps change the picture most (docs/quality.md)."""
-    return min(4, max(2, round(steps / 7)))
+    """Four steps, the first of which change the picture most; all of a run that is too short to leave any out.
+
+    Forecasts over an eighth of a run and more do harm (docs/quality.md).
+    """
+    return 4 if steps >= FEWEST_STEPS else steps

@@ -128,7 +128,7 @@ def test_switching_off_leaves_the_given_model_pruned(pack):
 
 def test_switched_off_and_on_again_it_prunes(pack):
     model = patched(pack, patched(pack, patched(pack, small_model()), False))
-    sample(model, noise_for(1, 16, 16))
+    sample(model, noise_for(1, 16, 16), steps=20)
     assert last_report(model).count("idle") > 0
 
 

@@ -88,7 +88,7 @@ def test_too_few_steps_are_a_reason_not_to_prune():
 
 
 def test_automatic_warmup_grows_with_the_steps():
-    assert [automatic_warmup(steps) for steps in (4, 8, 14, 28, 50)] == [2, 2, 2, 4, 4]
+    assert [automatic_warmup(steps) for steps in (4, 8, 14, 28, 50)] == [4, 8, 14, 4, 4]
 
 
 def test_keys_are_kept_where_the_next_computed_step_is_a_pruned_one():

@@ -45,5 +45,7 @@ CASES = {
         **SHARED,
         prompt={"attention_mask": MASK, "reference_latents": REFERENCES},
         serves=lambda number: number >= 6,
+        # the refiner of references has modulations and attention that the formula does not know
+        inexact=0.02,
     ),
 }
