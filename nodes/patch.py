@@ -6,6 +6,9 @@ from ..cat_core.host.patcher import attach, detach
 from ..cat_core.settings import PRESETS
 from .types import CATEGORY, Settings
 
+AUTOMATIC = "automatic"
+"""The preset that the model's family names."""
+
 
 class CATPruning(io.ComfyNode):
     """Attach CAT Pruning to a clone of the model."""
@@ -31,11 +34,12 @@ class CATPruning(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=list(PRESETS),
-                    default="balanced",
+                    options=[AUTOMATIC, *PRESETS],
+                    default=AUTOMATIC,
                     tooltip=(
-                        "balanced: about half the computation. quality: closer to the original, a third less. speed: "
-                        "nearly a third of the computation. paper: as published. Not used if settings are connected."
+                        "automatic: balanced, or quality where the model asks for it. balanced: about half the "
+                        "computation. quality: closer to the original, a third less. speed: nearly a third of the "
+                        "computation. paper: as published. Not used if settings are connected."
                     ),
                 ),
                 Settings.Input(
@@ -46,5 +50,5 @@ class CATPruning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, enabled: bool, preset: str = "balanced", settings=None) -> io.NodeOutput:
-        return io.NodeOutput(attach(model, settings or PRESETS[preset]) if enabled else detach(model))
+    def execute(cls, model, enabled: bool, preset: str = AUTOMATIC, settings=None) -> io.NodeOutput:
+        return io.NodeOutput(attach(model, settings or PRESETS.get(preset)) if enabled else detach(model))

@@ -23,20 +23,22 @@ from cat_core.settings import PRESETS
 from tools.checkpoints import CHECKPOINTS, Checkpoint
 
 FILE = ROOT / "docs" / "families.md"
-PRESET = "balanced"
-HEAD = """# Families
+KEEP_RATIO = PRESETS["balanced"].keep_ratio
+HEAD = f"""# Families
 
-What a step of published checkpoints costs for one conditioning, with preset *{preset}* ({keep:.0%} of the tokens at a
-pruned step), and what can be saved at most: no time is measured here. Computed by `make families` from the layers of
-ComfyUI's own classes.
+What a step of published checkpoints costs for one conditioning, and what can be saved at most: no time is measured
+here. Computed by `make families` from the layers of ComfyUI's own classes.
 
-- **MACs**: multiply-accumulates in T, linear layers alone and with attention.
+- **Preset**: what *automatic* takes for the family.
+- **Pruned step**: with {KEEP_RATIO:.0%} of the tokens, as preset *balanced* has it.
+
+- **Steps** are in T multiply-accumulates (MACs), linear layers alone and with attention.
 - **Caches**: keys and values of one conditioning in GiB, for 16 bit and for float8. With CFG there are two, preset
   *quality* keeps none.
-- **At most**: MACs of all steps without over those with, attention included.
+- **28 steps, 50 steps**: at most so many times fewer MACs, with the preset, attention included.
 
-| Family | Checkpoint | Size | Image + other tokens | Full step | Pruned step | Caches | At most, 28 steps | 50 steps |
-|---|---|---|---|---|---|---|---|---|
+| Family | Preset | Checkpoint | Size | Image + other tokens | Full step | Pruned step | Caches | 28 steps | 50 steps |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -47,8 +49,7 @@ def main() -> None:
 
 def document() -> str:
     """The whole file."""
-    head = HEAD.format(preset=PRESET, keep=PRESETS[PRESET].keep_ratio)
-    return head + "\n".join(line(checkpoint) for checkpoint in CHECKPOINTS) + "\n"
+    return HEAD + "\n".join(line(checkpoint) for checkpoint in CHECKPOINTS) + "\n"
 
 
 def line(checkpoint: Checkpoint) -> str:
@@ -61,11 +62,21 @@ def line(checkpoint: Checkpoint) -> str:
     tokens = TokenGrid(checkpoint.size, family.patch(transformer)).tokens
     extra = {name: torch.empty(shape, device="meta") for name, shape in checkpoint.extra.items()}
     others = family.other_tokens(transformer, checkpoint.text, extra)
-    kept = round(PRESETS[PRESET].keep_ratio * tokens)
+    kept = round(KEEP_RATIO * tokens)
     full, pruned = (_macs(cost, tokens, computed, others) for computed in (tokens, kept))
     caches = " / ".join(f"{cost.cached(tokens, others) * size / 2**30:.2f}" for size in (2, 1))
-    most = [f"{speed_up(cost, tokens, others, steps):.2f}x" for steps in (28, 50)]
-    cells = [family.name, checkpoint.name, checkpoint.picture, f"{tokens} + {others}", full, pruned, caches, *most]
+    most = [f"{speed_up(cost, tokens, others, steps, family.preset):.2f}x" for steps in (28, 50)]
+    cells = [
+        family.name,
+        family.preset,
+        checkpoint.name,
+        checkpoint.picture,
+        f"{tokens} + {others}",
+        full,
+        pruned,
+        caches,
+        *most,
+    ]
     return f"| {' | '.join(cells)} |"
 
 
@@ -73,9 +84,9 @@ def _macs(cost: ModelCost, tokens: int, computed: int, others: int) -> str:
     return f"{cost.linear(tokens, computed, others) / 1e12:.2f} / {cost.total(tokens, computed, others) / 1e12:.2f}"
 
 
-def speed_up(cost: ModelCost, tokens: int, others: int, steps: int) -> float:
+def speed_up(cost: ModelCost, tokens: int, others: int, steps: int, preset: str) -> float:
     """MACs of a run without over those of one with the preset."""
-    settings = PRESETS[PRESET]
+    settings = PRESETS[preset]
     kinds = Schedule([1 - i / steps for i in range(steps + 1)], settings).kinds
     kept = round(settings.keep_ratio * tokens)
     full, pruned = (cost.total(tokens, computed, others) for computed in (tokens, kept))

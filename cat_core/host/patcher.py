@@ -12,7 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..report import Report
-from ..settings import CATSettings
+from ..settings import PRESETS, CATSettings
 from .families import find_family
 from .run import ModelCall, Run
 
@@ -23,9 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Attachment:
-    """What a patched model carries between runs: its settings and its last run's report, no tensors of a run."""
+    """What a patched model carries between runs: its settings and its last run's report, no tensors of a run.
 
-    settings: CATSettings
+    Settings of None are those of the preset that the model's family names.
+    """
+
+    settings: CATSettings | None
     report: Report | None = None
 
     def on_model_patcher_clone(self) -> Attachment:
@@ -36,16 +39,17 @@ class Attachment:
 def attach(model: ModelPatcher, settings: CATSettings | None = None) -> ModelPatcher:
     """Return a clone of ``model`` whose sampling runs are pruned; ``model`` itself stays as it is.
 
-    Settings of None take the defaults. A model that carries CAT Pruning already gets the new settings only. A model
-    that cannot be pruned is returned attached all the same: it samples as before and its report says why.
+    Settings of None take the preset that the model's family names, and preset quality for all other models. A model
+    that carries CAT Pruning already gets the new settings only. A model that cannot be pruned is returned attached all
+    the same: it samples as before and its report says why.
     """
     if KEY in model.attachments:
         log.info("CAT Pruning was applied before; the later settings are used.")
     clone = detach(model)
-    clone.set_attachments(KEY, Attachment(settings or CATSettings()))
+    clone.set_attachments(KEY, Attachment(settings))
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
-    if reason := reason_unsupported(model, clone.get_attachment(KEY).settings):
+    if settings and settings.selects_tokens and (reason := _reason_against_tokens(clone)):
         log.warning("CAT Pruning has no effect: %s.", reason)
     return clone
 
@@ -74,35 +78,36 @@ def last_report(model: ModelPatcher) -> Report | None:
     return attachment.report
 
 
-def reason_unsupported(model: ModelPatcher, settings: CATSettings) -> str | None:
-    """Why this model can never be pruned, or None. Idle steps need its output only: every model can have them."""
+def _reason_against_tokens(model: ModelPatcher) -> str | None:
+    """Why this model can have no pruned steps, or None. Idle steps need its output only: every model can have them."""
     transformer = model.get_model_object("diffusion_model")
-    if find_family(transformer) or not settings.selects_tokens:
+    family = find_family(transformer)
+    if family is None:
+        what = f"{type(transformer).__name__} is not a supported diffusion transformer"
+    elif not family.compilable and model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY):
+        what = f"a compiled {family.name} cannot be pruned"
+    else:
         return None
-    return (
-        f"{type(transformer).__name__} is not a supported diffusion transformer "
-        "(preset quality, which computes no parts of steps, works with every model)"
-    )
+    return f"{what} (preset quality, which computes no parts of steps, works)"
 
 
-def _reason_compiled(model: ModelPatcher, settings: CATSettings) -> str | None:
-    family = find_family(model.get_model_object("diffusion_model"))
-    if family is None or family.compilable or not settings.selects_tokens:
-        return None
-    if not model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY):
-        return None
-    return f"a compiled {family.name} cannot be pruned (preset quality, which computes no parts of steps, works)"
+def _settled(model: ModelPatcher) -> tuple[CATSettings, str | None]:
+    """The settings of a run, and why they must not be followed, or None."""
+    settings, reason = model.get_attachment(KEY).settings, _reason_against_tokens(model)
+    if settings is None:
+        family = find_family(model.get_model_object("diffusion_model"))
+        return PRESETS["quality" if family is None or reason else family.preset], None
+    return settings, reason if settings.selects_tokens else None
 
 
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
     transformer = guider.model_patcher.get_model_object("diffusion_model")
-    reason = reason_unsupported(guider.model_patcher, attachment.settings)
-    reason = reason or _reason_compiled(guider.model_patcher, attachment.settings)
+    settings, reason = _settled(guider.model_patcher)
     if "context_handler" in guider.model_options:
         reason = reason or "context windows move over the latent"
-    run = Run(attachment.settings, find_family(transformer), transformer, sigmas.tolist(), reason)
+    run = Run(settings, find_family(transformer), transformer, sigmas.tolist(), reason)
     # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
     options = guider.model_options["transformer_options"]
     options[KEY] = run

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cat_core.algorithm.selection import Selection
 from cat_core.host.families import find_family, hooks
 from cat_core.host.patcher import attach, last_report
-from cat_core.settings import PAPER, CATSettings
+from cat_core.settings import PAPER, PRESETS, CATSettings
 from contract.oracle import Oracle
 from zoo import CASES
 
@@ -77,6 +77,8 @@ def test_reference_latents_are_computed_in_full(case):
     prompt = {"reference_latents": [reference, reference[..., :6]]}
     behind = case.tokens(size) + case.tokens((*size[:-1], 6))
     assert against_oracle(case, TOKENS, 1, size, behind=behind, **prompt) < 1e-4
+    # the comparison can tell: an oracle that takes references for image tokens is another computation
+    assert against_oracle(case, TOKENS, 1, size, behind=0, **prompt) > 1e-4
 
 
 @pytest.mark.parametrize("name", ["wan 2.2", "ltxv"])
@@ -132,21 +134,49 @@ def test_full_steps_are_bit_equal_while_they_fill_the_caches(case):
     assert not same[4]
 
 
-def test_macs_of_a_full_call_are_the_counted_ones(case):
+def macs_said_and_counted(case, **prompt):
     model = attach(case.build(), CATSettings(keep_ratio=1.0))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        case.sample(model, case.noise(1, case.sizes["wide"]), steps=1)
-    said, _ = last_report(model).macs()
-    assert said == pytest.approx(counter.get_total_flops() / 2, rel=case.inexact)
+        case.sample(model, case.noise(1, case.sizes["wide"]), steps=1, **prompt)
+    return last_report(model).macs()[0], counter.get_total_flops() / 2
+
+
+def test_macs_of_a_full_call_are_the_counted_ones(case):
+    said, counted = macs_said_and_counted(case)
+    assert said == pytest.approx(counted, rel=case.inexact)
+
+
+@pytest.mark.parametrize("name", ["flux dev", "qwen-image", "chroma"])
+def test_reference_latents_are_counted_where_they_are_computed(name):
+    """Chroma is given them and does not look at them. Their embedding counts as that of text."""
+    case = CASES[name]
+    said, counted = macs_said_and_counted(case, reference_latents=[case.noise(1, case.sizes["square"])])
+    assert said == pytest.approx(counted, rel=0.02)
+
+
+def marked_as_compiled(model):
+    """With the host's own mark; compiling itself takes minutes."""
+    compiled = model.clone()
+    compiled.add_wrapper_with_key(WrappersMP.APPLY_MODEL, COMPILE_KEY, lambda run, *args, **more: run(*args, **more))
+    return compiled
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_automatic_settings_are_those_of_a_preset_that_works(case, compiled):
+    model, noise = case.build(), case.noise(1, case.sizes["wide"])
+    family = find_family(model.get_model_object("diffusion_model"))
+    pruned = attach(marked_as_compiled(model) if compiled else model)
+    case.sample(pruned, noise, steps=16)
+    report = last_report(pruned)
+    assert report.settings == PRESETS["quality" if compiled and not family.compilable else family.preset]
+    assert report.reasons == []
+    assert report.count("idle") > 0
 
 
 def test_a_compiled_model_that_needs_module_hooks_samples_as_without_the_node(case):
     model, noise = case.build(), case.noise(1, case.sizes["wide"])
     family = find_family(model.get_model_object("diffusion_model"))
-    compiled = model.clone()
-    # the host's own mark of a compiled model; compiling itself takes minutes
-    compiled.add_wrapper_with_key(WrappersMP.APPLY_MODEL, COMPILE_KEY, lambda run, *args, **more: run(*args, **more))
-    pruned = attach(compiled, TOKENS)
+    pruned = attach(marked_as_compiled(model), TOKENS)
     same = torch.equal(case.sample(pruned, noise), case.sample(model, noise))
     assert same is not family.compilable
     assert bool(last_report(pruned).reasons) is not family.compilable

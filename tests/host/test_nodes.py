@@ -90,14 +90,14 @@ def test_without_settings_the_preset_holds(pack, preset):
     assert dataclasses.asdict(settings) == dataclasses.asdict(PRESETS[preset])
 
 
-def test_without_any_choice_the_defaults_hold(pack):
-    settings = patched(pack, small_model()).get_attachment(KEY).settings
-    assert dataclasses.asdict(settings) == dataclasses.asdict(CATSettings())
+def test_without_any_choice_the_model_has_its_own(pack):
+    assert patched(pack, small_model()).get_attachment(KEY).settings is None
 
 
 def test_every_preset_can_be_chosen(pack):
     (preset,) = [widget for widget in pack["CATPruning"].GET_SCHEMA().inputs if widget.id == "preset"]
-    assert preset.options == list(PRESETS)
+    assert preset.options == ["automatic", *PRESETS]
+    assert preset.default == "automatic"
 
 
 def test_attached_twice_it_acts_once_with_the_later_settings(pack):

@@ -21,7 +21,7 @@ MODEL_FILES = {"ckpt_name", "unet_name", "vae_name", "clip_name", *(f"clip_name{
 CATEGORY = "model/patch/CAT Pruning"
 # inputs and their defaults by node, in the order of the widgets; None: a socket
 INPUTS = {
-    "CATPruning": {"model": None, "enabled": True, "preset": "balanced", "settings": None},
+    "CATPruning": {"model": None, "enabled": True, "preset": "automatic", "settings": None},
     "CATPruningSettings": {
         "keep_ratio": 0.75,
         "clusters": 20,

@@ -33,3 +33,7 @@ class Chroma(Flux):
         return replace(
             super().cost(transformer), per_sample=MODULATIONS * linear_macs(transformer.distilled_guidance_layer)
         )
+
+    def other_tokens(self, transformer: Any, text: int, extra: dict[str, Any]) -> int:
+        # reference latents are given to it as to Flux, and not looked at
+        return text

@@ -29,6 +29,9 @@ class Family(ABC):
     classes: ClassVar[tuple[tuple[str, str], ...]]
     """(module, class name) of the transformers that this family knows; no subclass is taken for its parent."""
 
+    preset: ClassVar[str] = "balanced"
+    """Name of the preset for it: quality, which keeps no keys and values, where these would take tens of GiB."""
+
     compilable: ClassVar[bool] = True
     """Whether everything goes through ``transformer_options``: hooks of modules are not seen by compiled code."""
 

@@ -20,6 +20,7 @@ class HunyuanVideo(Family):
     """See :class:`cat_core.host.families.family.Family`."""
 
     name = "HunyuanVideo / HunyuanImage"
+    preset = "quality"
     classes = (("comfy.ldm.hunyuan_video.model", "HunyuanVideo"),)
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ class Mochi(Family):
     """See :class:`cat_core.host.families.family.Family`."""
 
     name = "Mochi"
+    preset = "quality"
     classes = (("comfy.ldm.genmo.joint_model.asymm_models_joint", "AsymmDiTJoint"),)
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ class Wan(Family):
     """See :class:`cat_core.host.families.family.Family`."""
 
     name = "Wan 2.1 / 2.2"
+    preset = "quality"
     classes = (("comfy.ldm.wan.model", "WanModel"),)
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:
