@@ -1,11 +1,23 @@
-"""Brings the host into the tests, on the CPU."""
+"""Brings the host into the tests, on the CPU, and the pack's nodes into the host."""
 
+import asyncio
 import sys
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).resolve().parent
 sys.path += [str(TESTS.parent), str(TESTS)]
 
-from tools.host import import_host  # noqa: E402
+from tools.host import ROOT, import_host  # noqa: E402
 
 import_host()
+
+
+@pytest.fixture(scope="session")
+def pack():
+    """Node classes by id, loaded as the host does. Their ``cat_core`` is the pack's own copy, not the tests'."""
+    import nodes
+
+    assert asyncio.run(nodes.load_custom_node(str(ROOT)))
+    return nodes.NODE_CLASS_MAPPINGS

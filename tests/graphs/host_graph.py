@@ -1,0 +1,183 @@
+"""Graphs of nodes, built in Python and run by the host's own executor in this process.
+
+``graph = Graph()``; ``model = graph("SmallModel")`` adds a node and stands for its first output, ``model[1]`` for its
+second; ``graph.run(latent)`` runs what the outputs need and returns their values. Node names are the host's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import types
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import execution
+import torch
+
+import nodes
+from small import CONTEXT, POOLED, noise_for, small_model
+
+
+class GraphError(RuntimeError):
+    """The host refused the graph, or a node failed; the message is the host's."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of a node in a graph."""
+
+    node: str
+    number: int = 0
+
+    def __getitem__(self, number: int) -> Output:
+        return Output(self.node, number)
+
+
+class Graph:
+    """Nodes and links; the same graph may be run again, by the same executor, which caches as a server does."""
+
+    def __init__(self) -> None:
+        _host()
+        self.prompt: dict[str, dict[str, Any]] = {}
+        self.server = _Client()
+        arguments = {"cache_type": execution.CacheType.CLASSIC, "cache_args": {"lru": 0, "ram": 0}}
+        self.executor = execution.PromptExecutor(self.server, **arguments)
+
+    def __call__(self, kind: str, **inputs: Any) -> Output:
+        """Add a node; inputs that are left out take their widgets' defaults."""
+        given = {name: _link(value) for name, value in {**_defaults(kind), **inputs}.items()}
+        number = str(len(self.prompt) + 1)
+        self.prompt[number] = {"class_type": kind, "inputs": given}
+        return Output(number)
+
+    def ksampler(self, model: Output, **inputs: Any) -> Output:
+        """The stock sampler on a small model: 10 steps of euler with CFG 4 of a 16 x 16 latent, unless said."""
+        sampling = {"seed": 3, "steps": 10, "cfg": 4.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+        for name, seed in (("positive", 1), ("negative", 2)):
+            inputs[name] = inputs.get(name) or self("SmallPrompt", seed=seed)
+        inputs["latent_image"] = inputs.get("latent_image") or self("SmallLatent")
+        return self("KSampler", model=model, **{**sampling, **inputs})
+
+    def run(self, *outputs: Output) -> list[Any]:
+        """Values of the outputs; latents as tensors.
+
+        Raises:
+            GraphError: with the host's message.
+        """
+        prompt = dict(self.prompt)
+        wanted = [f"keep {i}" for i in range(len(outputs))]
+        for name, output in zip(wanted, outputs, strict=True):
+            prompt[name] = {"class_type": "Keep", "inputs": {"value": _link(output), "again": uuid.uuid4().hex}}
+        ours = str(uuid.uuid4())
+        valid, error, _, problems = asyncio.run(execution.validate_prompt(ours, prompt, None))
+        if not valid:
+            raise GraphError(f"{error} {problems}")
+        Keep.kept.clear()
+        self.executor.execute(prompt, ours, {}, wanted)
+        if not self.executor.success:
+            raise GraphError(str(self.executor.status_messages[-1]))
+        values = [Keep.kept[name] for name in wanted]
+        Keep.kept.clear()
+        return [value["samples"] if isinstance(value, dict) and "samples" in value else value for value in values]
+
+    def report(self, model: Output, latent: Output) -> dict[str, Any]:
+        """What CAT Pruning Report tells of a run, see ``cat_core.report.Report.to_dict``."""
+        node = self("CATPruningReport", model=model, latent=latent)
+        self.run(node[1])
+        return self.executor.history_result["outputs"][node.node]["report"][0]
+
+
+class SmallModel:
+    """A small model with random weights, see ``small.CONFIGS``."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802, the host's name
+        return {"required": {"name": ("STRING", {"default": "sd3"}), "dtype": ("STRING", {"default": "float32"})}}
+
+    def load(self, name, dtype):
+        return (small_model(name, dtype=getattr(torch, dtype)),)
+
+
+class SmallPrompt:
+    """A random prompt."""
+
+    RETURN_TYPES = ("CONDITIONING",)
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"seed": ("INT", {"default": 1}), "tokens": ("INT", {"default": 7})}}
+
+    def encode(self, seed, tokens):
+        draw = torch.Generator().manual_seed(seed)
+        pooled = torch.randn(1, POOLED, generator=draw)
+        return ([[torch.randn(1, tokens, CONTEXT, generator=draw), {"pooled_output": pooled}]],)
+
+
+class SmallLatent:
+    """An empty latent, or a random picture's."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        sizes = {name: ("INT", {"default": default}) for name, default in (("height", 16), ("width", 16), ("batch", 1))}
+        return {"required": {**sizes, "picture": ("BOOLEAN", {"default": False})}}
+
+    def make(self, height, width, batch, picture):
+        noise = noise_for(batch, height, width, seed=50)
+        return ({"samples": noise if picture else torch.zeros_like(noise)},)
+
+
+class Keep:
+    """The end of a graph: what arrives is kept for the test."""
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "keep"
+    kept: dict[str, Any] = {}  # noqa: RUF012, filled by one run and emptied after it
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"value": ("*",), "again": ("STRING", {})}, "hidden": {"name": "UNIQUE_ID"}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):  # noqa: N802, with this argument the host leaves types alone
+        return True
+
+    def keep(self, value, again, name):
+        self.kept[name] = value
+        return {}
+
+
+class _Client(types.SimpleNamespace):
+    """What the executor wants of a server: somebody to tell."""
+
+    def __init__(self) -> None:
+        super().__init__(client_id=None, last_node_id=None, last_prompt_id=None, told=[])
+
+    def send_sync(self, event: str, data: Any, client: str | None = None) -> None:
+        self.told.append((event, data))
+
+
+@functools.cache
+def _host() -> None:
+    """The host's own nodes, and these."""
+    asyncio.run(nodes.init_builtin_extra_nodes())
+    nodes.NODE_CLASS_MAPPINGS.update({kind.__name__: kind for kind in (SmallModel, SmallPrompt, SmallLatent, Keep)})
+
+
+def _defaults(kind: str) -> dict[str, Any]:
+    required = nodes.NODE_CLASS_MAPPINGS[kind].INPUT_TYPES().get("required", {})
+    options = {name: spec[1] if len(spec) > 1 else {} for name, spec in required.items()}
+    return {name: option["default"] for name, option in options.items() if "default" in option}
+
+
+def _link(value: Any) -> Any:
+    return [value.node, value.number] if isinstance(value, Output) else value
