@@ -58,6 +58,8 @@ class Report:
     steps: list[Step] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     """Why something ran in full that was to be pruned; empty when all went as planned."""
+    notes: list[str] = field(default_factory=list)
+    """What else is to be known of the run."""
     seconds: float = 0.0
     cache_bytes: int = 0
     clusters: np.ndarray | None = None
@@ -101,6 +103,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "cache_bytes": self.cache_bytes,
             "reasons": self.reasons,
+            "notes": self.notes,
             "per_step": [
                 {
                     "step": s.number,
@@ -129,6 +132,7 @@ class Report:
                 f"(linear layers alone {1 - linear_done / linear_whole:.1%})"
             )
         lines += [f"Ran in full: {reason}." for reason in self.reasons]
+        lines += [f"Note: {note}." for note in self.notes]
         return "\n".join(lines)
 
     def summary(self) -> str:

@@ -3,7 +3,7 @@
 import torch
 from comfy_api.latest import io
 
-from ..cat_core.host.patcher import last_report
+from ..cat_core.host.patcher import last_report, report_of
 from ..cat_core.report import Report
 from .types import CATEGORY
 
@@ -40,10 +40,17 @@ class CATPruningReport(io.ComfyNode):
     @classmethod
     def execute(cls, model, latent) -> io.NodeOutput:
         try:
-            report = last_report(model)
-            text = report.text() if report else "No run yet: connect the very model that goes into the sampler."
+            report, text = _found(model, latent["samples"])
         except ValueError as error:
             report, text = None, str(error)
         picture = torch.from_numpy((report or Report("")).picture()).unsqueeze(0)
         shown = {"text": (text,), "report": (report.to_dict() if report else {},)}
         return io.NodeOutput(latent, text, picture, ui=shown)
+
+
+def _found(model, samples) -> tuple[Report | None, str]:
+    if report := report_of(model, samples):
+        return report, report.text()
+    if report := last_report(model):
+        return report, f"{report.text()}\nNote: of the model's last run; it did not make this latent."
+    return None, "No run yet: connect the very model that goes into the sampler."

@@ -8,29 +8,60 @@ from ..algorithm.clustering import Propagation
 from ..algorithm.selection import Selection
 
 
+class RowBuffer:
+    """A preallocated copy of rows [B, L, d] in a dtype and on a device of its own; d may come as heads and their width.
+
+    Eight-bit floats hold every row over its largest value, which is kept as a scale.
+    """
+
+    def __init__(self, rows: torch.Tensor, dtype: torch.dtype | None, device: torch.device | str | None):
+        dtype, device = dtype or rows.dtype, device or rows.device
+        # contiguous whatever the layout of ``rows``: caches are written through views
+        self.values = torch.empty(rows.shape, dtype=dtype, device=device)
+        self.scale = self.values.new_empty((*rows.shape[:2], 1), dtype=torch.float32) if dtype.itemsize == 1 else None
+
+    def read(self, like: torch.Tensor) -> torch.Tensor:
+        """All rows with dtype and device of ``like``: the buffer itself if it has these."""
+        values = self.values.to(like.device).to(like.dtype)
+        if self.scale is None:
+            return values
+        return (values.flatten(2) * self.scale.to(like.device, like.dtype)).view(self.values.shape)
+
+    def write(self, rows: torch.Tensor) -> None:
+        """Take over all rows; nothing to do for those that :meth:`read` gave out as the buffer itself."""
+        if rows is self.values:
+            return
+        if self.scale is not None:
+            flat = rows.flatten(2).float()
+            scale = flat.abs().amax(-1, keepdim=True).clamp(min=1e-12) / torch.finfo(self.values.dtype).max
+            self.scale.copy_(scale)
+            rows = (flat / scale).to(self.values.dtype).view(rows.shape)
+        self.values.copy_(rows)
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return self.values.nbytes + (0 if self.scale is None else self.scale.nbytes)
+
+
 class KVCache:
     """Keys and values of all layers for one conditioning, one preallocated buffer [B, L, d] each per layer.
 
-    Rows are in the model's own order; d may come as heads and their width. ``dtype`` and ``device`` of None keep those
-    of what is stored.
+    Rows are in the model's own order. ``dtype`` and ``device`` of None keep those of what is stored.
     """
 
     def __init__(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None):
         self.dtype, self.device = dtype, device
-        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.layers: dict[int, tuple[RowBuffer, RowBuffer]] = {}
 
     def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Copy all rows of ``key`` and ``value`` [B, L, d] into the layer's buffers."""
         held = self.layers.get(layer)
-        if held is None or held[0].shape != key.shape:
-            held = self._buffer(key), self._buffer(value)
+        if held is None or held[0].values.shape != key.shape:
+            held = RowBuffer(key, self.dtype, self.device), RowBuffer(value, self.dtype, self.device)
             self.layers[layer] = held
         for buffer, rows in zip(held, (key, value), strict=True):
-            buffer.copy_(rows)
-
-    def _buffer(self, rows: torch.Tensor) -> torch.Tensor:
-        # contiguous whatever the layout of ``rows``: :meth:`renew` writes through views
-        return torch.empty(rows.shape, dtype=self.dtype or rows.dtype, device=self.device or rows.device)
+            buffer.write(rows)
 
     def renew(
         self,
@@ -53,31 +84,30 @@ class KVCache:
             ValueError: the numbers of rows do not fit: something else than the selected tokens was computed.
         """
         return tuple(  # type: ignore[return-value]
-            self._renew(buffer, rows, selection, first, propagation)
+            _renew(buffer, rows, selection, first, propagation)
             for buffer, rows in zip(self.layers[layer], (key, value), strict=True)
         )
-
-    @staticmethod
-    def _renew(
-        buffer: torch.Tensor, rows: torch.Tensor, selection: Selection, first: int, propagation: Propagation | None
-    ) -> torch.Tensor:
-        held = buffer.to(rows.device, rows.dtype)
-        flat = held.flatten(2)
-        behind, last = first + selection.tokens, first + selection.count
-        if flat.shape[1] - behind != rows.shape[1] - last:
-            raise ValueError(f"{rows.shape[1]} computed rows do not fit {flat.shape[1]} cached ones.")
-        held[:, :first].copy_(rows[:, :first])
-        held[:, behind:].copy_(rows[:, last:])
-        places, computed = selection.rows(flat.shape[1], first), rows[:, first:last].flatten(2).flatten(0, 1)
-        if propagation:
-            change = computed - flat.flatten(0, 1).index_select(0, places)
-            flat[:, first:behind] += propagation(change.unflatten(0, selection.indices.shape))
-        flat.flatten(0, 1).index_copy_(0, places, computed)
-        if held is not buffer:
-            buffer.copy_(held)
-        return held
 
     @property
     def bytes(self) -> int:
         """Memory held."""
-        return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer)
+        return sum(buffer.bytes for layer in self.layers.values() for buffer in layer)
+
+
+def _renew(
+    buffer: RowBuffer, rows: torch.Tensor, selection: Selection, first: int, propagation: Propagation | None
+) -> torch.Tensor:
+    held = buffer.read(rows)
+    flat = held.flatten(2)
+    behind, last = first + selection.tokens, first + selection.count
+    if flat.shape[1] - behind != rows.shape[1] - last:
+        raise ValueError(f"{rows.shape[1]} computed rows do not fit {flat.shape[1]} cached ones.")
+    held[:, :first].copy_(rows[:, :first])
+    held[:, behind:].copy_(rows[:, last:])
+    places, computed = selection.rows(flat.shape[1], first), rows[:, first:last].flatten(2).flatten(0, 1)
+    if propagation:
+        change = computed - flat.flatten(0, 1).index_select(0, places)
+        flat[:, first:behind] += propagation(change.unflatten(0, selection.indices.shape))
+    flat.flatten(0, 1).index_copy_(0, places, computed)
+    buffer.write(held)
+    return held

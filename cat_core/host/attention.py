@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from comfy.model_management import OOM_EXCEPTION
 
 from ..algorithm.clustering import Propagation
 from ..algorithm.selection import Selection
@@ -55,11 +56,30 @@ class _Override:
 
 
 class CapturingAttention(_Override):
-    """Computes attention as it is and copies keys and values of every chunk of the batch into its cache."""
+    """Computes attention as it is and copies keys and values of every chunk of the batch into its cache.
+
+    Args:
+        out_of_memory: called if the caches' memory runs out; no more is copied then.
+    """
+
+    def __init__(
+        self,
+        caches: list[KVCache],
+        previous: Attention | None,
+        serves: Callable[[int], bool],
+        out_of_memory: Callable[[], None],
+    ):
+        super().__init__(caches, previous, serves)
+        self.out_of_memory = out_of_memory
 
     def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
-        for cache, key, value in zip(self.caches, self._chunks(k), self._chunks(v), strict=True):
-            cache.store(self.number, *_rows(heads_first, key, value))
+        parts = zip(self.caches, self._chunks(k), self._chunks(v), strict=True) if self.caches else ()
+        try:
+            for cache, key, value in parts:
+                cache.store(self.number, *_rows(heads_first, key, value))
+        except OOM_EXCEPTION:
+            self.caches = []
+            self.out_of_memory()
         return func(q, k, v)
 
 

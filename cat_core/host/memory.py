@@ -1,34 +1,79 @@
-"""Whether caches of keys and values fit into memory: the host does not know of them when it plans."""
+"""Room for caches of keys and values: where they are kept, and that the host learns of them before it plans."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from comfy import model_management
 
+from ..algorithm.macs import ModelCost
 from ..settings import CATSettings
+from .tokens import TokenGrid
 
 GIB = 2**30
+FLOAT8 = torch.float8_e4m3fn
 
 
-def reason_too_large(values: int, model: Any, x: torch.Tensor, settings: CATSettings) -> str | None:
-    """Why caches must not be made, or None.
+@dataclass(frozen=True)
+class Place:
+    """Precision and device of cached keys and values, None for the model's own."""
+
+    dtype: torch.dtype | None
+    device: str | None
+
+    def __str__(self) -> str:
+        dtype = "they are" if self.dtype is None else str(self.dtype).removeprefix("torch.")
+        return f"as {dtype}" if self.device is None else f"as {dtype} on the {self.device}"
+
+    def bytes(self, values: int, model: Any) -> int:
+        """Memory for so many numbers; ``model`` is the host's ``BaseModel``."""
+        return values * (self.dtype or model.manual_cast_dtype or model.get_dtype()).itemsize
+
+    def reason_too_small(self, values: int, model: Any, x: torch.Tensor) -> str | None:
+        """Why so many numbers cannot be kept beside what a call with latents ``x`` takes, or None."""
+        device = x.device if self.device is None else torch.device(self.device)
+        own = model.memory_required(list(x.shape)) if self.device is None else 0
+        free, needed = model_management.get_free_memory(device) - own, self.bytes(values, model)
+        if needed <= free:
+            return None
+        return f"keys and values would take {needed / GIB:.1f} GiB of {max(free, 0) / GIB:.1f} GiB that are free"
+
+
+def places(settings: CATSettings) -> list[Place]:
+    """Where caches may be kept: as asked for, then smaller, then outside of the GPU too."""
+    dtype = None if settings.cache_dtype == "model" else getattr(torch, settings.cache_dtype)
+    device = None if settings.cache_device == "model" else settings.cache_device
+    return list(dict.fromkeys([Place(dtype, device), Place(FLOAT8, device), Place(FLOAT8, "cpu")]))
+
+
+def announced(noise_shape: torch.Size, needed: int, model: Any) -> list[int]:
+    """A noise shape [B, C, (T,) H, W] for which the host makes so many bytes more free.
+
+    It knows of latents alone (``comfy/sampler_helpers.py: estimate_memory``), so caches are told as further pictures.
+    """
+    picture = model.memory_required([1, *noise_shape[1:]])
+    return [noise_shape[0] + math.ceil(needed / picture), *noise_shape[1:]]
+
+
+def cached_values(
+    cost: ModelCost, patch: tuple[int, int, int], noise_shape: torch.Size, conds: list[dict[str, Any]]
+) -> int:
+    """How many numbers the caches of a run will hold at most.
 
     Args:
-        values: numbers to be cached.
-        model: the host's ``BaseModel``, which estimates what a call of its own takes.
-        x: the call's latents [B, C, (T,) H, W].
-        settings: cache dtype and device are used.
+        cost: of the model.
+        patch: latent frames, rows and columns of an image token.
+        noise_shape: [B, C, (T,) H, W].
+        conds: the host's conditionings that will be evaluated (``comfy/sampler_helpers.py: convert_cond``).
     """
-    own_dtype = model.manual_cast_dtype or model.get_dtype()
-    dtype = own_dtype if settings.cache_dtype == "model" else getattr(torch, settings.cache_dtype)
-    elsewhere = settings.cache_device != "model"
-    free = model_management.get_free_memory(torch.device(settings.cache_device) if elsewhere else x.device)
-    needed, own = values * dtype.itemsize, 0 if elsewhere else model.memory_required(list(x.shape))
-    if needed + own <= free:
-        return None
-    return (
-        f"keys and values would take {needed / GIB:.1f} GiB of {max(free - own, 0) / GIB:.1f} GiB that are free "
-        "(preset quality keeps none; cache_dtype and cache_device make them smaller or put them elsewhere)"
-    )
+    tokens = TokenGrid(tuple(noise_shape[2:]), patch).tokens
+    return noise_shape[0] * sum(cost.cached(tokens, _other_tokens(cond, patch)) for cond in conds)
+
+
+def _other_tokens(cond: dict[str, Any], patch: tuple[int, int, int]) -> int:
+    text, references = cond.get("cross_attn"), cond.get("reference_latents") or ()
+    sizes = [TokenGrid(tuple(reference.shape[2:]), patch).tokens for reference in references]
+    return (0 if text is None else text.shape[1]) + sum(sizes)

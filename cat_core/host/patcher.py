@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from dataclasses import dataclass
+import math
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.samplers import CFGGuider
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..report import Report
 from ..settings import PRESETS, CATSettings
 from .families import find_family
+from .memory import announced
 from .run import ModelCall, Run
 
 KEY = "cat_pruning"
+KEPT_REPORTS = 16
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +31,18 @@ log = logging.getLogger(__name__)
 class Attachment:
     """What a patched model carries between runs: its settings and its last run's report, no tensors of a run.
 
-    Settings of None are those of the preset that the model's family names.
+    Settings of None are those of the preset that the model's family names. Reports are of the last runs, the latest
+    last, each with the fingerprint of the latent that it made.
     """
 
     settings: CATSettings | None
-    report: Report | None = None
+    again: bool = False
+    """Whether the model carried CAT Pruning already when it was attached."""
+    reports: deque[tuple[bytes | None, Report]] = field(default_factory=lambda: deque(maxlen=KEPT_REPORTS))
 
     def on_model_patcher_clone(self) -> Attachment:
         """A clone made by another node has the settings, and reports of its own (``comfy/model_patcher.py: clone``)."""
-        return Attachment(self.settings)
+        return Attachment(self.settings, self.again)
 
 
 def attach(model: ModelPatcher, settings: CATSettings | None = None) -> ModelPatcher:
@@ -46,7 +55,7 @@ def attach(model: ModelPatcher, settings: CATSettings | None = None) -> ModelPat
     if KEY in model.attachments:
         log.info("CAT Pruning was applied before; the later settings are used.")
     clone = detach(model)
-    clone.set_attachments(KEY, Attachment(settings))
+    clone.set_attachments(KEY, Attachment(settings, again=KEY in model.attachments))
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     if settings and settings.selects_tokens and (reason := _reason_against_tokens(clone)):
@@ -69,13 +78,32 @@ def last_report(model: ModelPatcher) -> Report | None:
     Raises:
         ValueError: the model does not carry CAT Pruning.
     """
+    reports = _reports(model)
+    return reports[-1][1] if reports else None
+
+
+def report_of(model: ModelPatcher, latent: torch.Tensor) -> Report | None:
+    """Report of the run of this patched model that made a latent [B, C, (T,) H, W], or None.
+
+    Raises:
+        ValueError: the model does not carry CAT Pruning.
+    """
+    wanted = _fingerprint(latent)
+    return next((report for made, report in reversed(_reports(model)) if made == wanted), None)
+
+
+def _reports(model: ModelPatcher) -> deque[tuple[bytes | None, Report]]:
     attachment = model.get_attachment(KEY)
     if attachment is None:
         raise ValueError(
             "This model does not carry CAT Pruning, or it is switched off: "
             "connect the model that went into the sampler."
         )
-    return attachment.report
+    return attachment.reports
+
+
+def _fingerprint(latent: torch.Tensor) -> bytes:
+    return hashlib.blake2b(latent.detach().float().cpu().contiguous().numpy().tobytes()).digest()
 
 
 def _reason_against_tokens(model: ModelPatcher) -> str | None:
@@ -108,18 +136,33 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
     if "context_handler" in guider.model_options:
         reason = reason or "context windows move over the latent"
     run = Run(settings, find_family(transformer), transformer, sigmas.tolist(), reason)
+    # the host does not evaluate it then (comfy/samplers.py: sampling_function)
+    if type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0):
+        run.left_out = {"negative"}
+    if attachment.again:
+        run.note("CAT Pruning is applied more than once, the last settings are used")
     # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
     options = guider.model_options["transformer_options"]
     options[KEY] = run
-    finished = False
+    made = None
     try:
         output = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        finished = True
+        made = _fingerprint(output)
         return output
     finally:
         options.pop(KEY, None)
-        attachment.report = run.close(finished)
-        log.info("CAT Pruning on %s: %s", attachment.report.family, attachment.report.summary())
+        attachment.reports.append((made, run.close(finished=made is not None)))
+        log.info("CAT Pruning on %s: %s", run.report.family, run.report.summary())
+
+
+def _prepare_sampling(executor, model, noise_shape, conds, model_options: dict | None = None) -> Any:
+    """The host plans its memory here: tell it of the caches."""
+    run = (model_options or {}).get("transformer_options", {}).get(KEY)
+    if run is not None:
+        evaluated = [cond for name, part in conds.items() if name not in run.left_out for cond in part]
+        needed = run.expected_bytes(noise_shape, evaluated, model.model)
+        noise_shape = announced(noise_shape, needed, model.model)
+    return executor(model, noise_shape, conds, model_options=model_options)
 
 
 def _predict_noise(executor, x, timestep, model_options: dict | None = None, seed: int | None = None) -> torch.Tensor:
@@ -141,6 +184,7 @@ def _apply_model(
 
 _WRAPPERS = {
     WrappersMP.OUTER_SAMPLE: _outer_sample,
+    WrappersMP.PREPARE_SAMPLING: _prepare_sampling,
     WrappersMP.PREDICT_NOISE: _predict_noise,
     WrappersMP.APPLY_MODEL: _apply_model,
 }

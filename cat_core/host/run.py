@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from comfy.model_management import OOM_EXCEPTION
 
 from ..algorithm.corrector import Corrector
 from ..algorithm.schedule import Schedule, StepKind
@@ -20,7 +21,7 @@ from ..report import Call, Report, Step
 from ..settings import CATSettings
 from .attention import CapturingAttention, PrunedAttention
 from .families.family import OVERRIDE, Family
-from .memory import reason_too_large
+from .memory import Place, cached_values, places
 from .tokens import TokenGrid
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,9 @@ class Run:
         self.step = -1
         self.sigma = 0.0
         self.correcting = settings.correction > 0
+        self.places: list[Place] = places(settings)
+        self.left_out: set[str] = set()
+        """Names of the guider's conditionings that are not evaluated."""
         self.seen: set[Key] = set()
         self.started = time.perf_counter()
 
@@ -123,6 +127,12 @@ class Run:
             self.report.reasons.append(reason)
             log.info("CAT Pruning runs in full: %s", reason)
         return reason is None
+
+    def note(self, text: str) -> None:
+        """Tell something that does not change what is computed, once."""
+        if text not in self.report.notes:
+            self.report.notes.append(text)
+            log.info("CAT Pruning: %s", text)
 
     def begin_evaluation(self, sigma: float) -> None:
         """The sampler asks for the noise at ``sigma``: find the step, and forget the last step's selections."""
@@ -152,7 +162,16 @@ class Run:
         self.seen.update(call.keys)
         if kind is not StepKind.FULL and not self._allowed(self._reason_for_full(call, kind)):
             kind = StepKind.FULL
-        return {StepKind.FULL: self._full, StepKind.PRUNED: self._pruned, StepKind.IDLE: self._idle}[kind](call)
+        answer = {StepKind.FULL: self._full, StepKind.PRUNED: self._pruned, StepKind.IDLE: self._idle}[kind]
+        try:
+            return answer(call)
+        except OOM_EXCEPTION:
+            # the host's own memory is short: what the caches take may be what it lacks
+            if call.control or not self.cached:
+                raise
+            self.places.clear()
+            self._move_caches("memory ran out beside the cached keys and values")
+        return self._full(call)
 
     def _reason_against(self, call: ModelCall, kind: StepKind) -> str | None:
         """Why this call must not touch what is remembered."""
@@ -201,15 +220,57 @@ class Run:
         """The options of a full call, which fills the K/V caches if the next computed step is a pruned one."""
         if self.family is None or not self.schedule.computes_next(self.step, StepKind.PRUNED):
             return nullcontext(call.options)
-        if not (all(branch.kv.layers for branch in branches) or self._allowed(self._reason_against_caches(call))):
+        if not (all(branch.kv.layers for branch in branches) or self._find_room(call)):
             return nullcontext(call.options)
-        capture = CapturingAttention([branch.kv for branch in branches], call.options.get(OVERRIDE), self._serves)
+        caches = [branch.kv for branch in branches]
+        capture = CapturingAttention(caches, call.options.get(OVERRIDE), self._serves, self._out_of_memory)
         return self.family.attending(self.transformer, call.options, capture)
 
-    def _reason_against_caches(self, call: ModelCall) -> str | None:
+    def _find_room(self, call: ModelCall) -> bool:
+        """Move the caches to the first place that is large enough for this call's; False if there is none."""
         assert self.report.cost is not None
         values = self.report.cost.cached(self._tokens(call), self._other_tokens(call)) * len(call.x)
-        return reason_too_large(values, call.model, call.x, self.settings)
+        while self.places:
+            problem = self.places[0].reason_too_small(values, call.model, call.x)
+            if problem is None:
+                return True
+            self._move_caches(problem)
+        return False
+
+    def _out_of_memory(self) -> None:
+        self._move_caches("memory ran out for keys and values")
+
+    def _move_caches(self, problem: str) -> None:
+        """Drop all keys and values; the next full step keeps them at the next place, if there is one."""
+        del self.places[:1]
+        for branch in self.branches.values():
+            branch.kv = self._cache()
+        if self.places:
+            self.note(f"{problem}; they are kept {self.places[0]}")
+        else:
+            self._allowed(f"{problem} (preset quality keeps none)")
+
+    def _cache(self) -> KVCache:
+        return KVCache(self.places[0].dtype, self.places[0].device) if self.places else KVCache()
+
+    @property
+    def cached(self) -> bool:
+        """Whether any keys and values are held."""
+        return any(branch.kv.layers for branch in self.branches.values())
+
+    def expected_bytes(self, noise_shape: torch.Size, conds: list[dict[str, Any]], model: Any) -> int:
+        """Memory that the caches will take where the model runs.
+
+        Args:
+            noise_shape: [B, C, (T,) H, W].
+            conds: the host's conditionings that will be evaluated.
+            model: the host's ``BaseModel``.
+        """
+        if not self.active or self.family is None or StepKind.PRUNED not in self.schedule.kinds:
+            return 0
+        assert self.report.cost is not None
+        values = cached_values(self.report.cost, self.family.patch(self.transformer), noise_shape, conds)
+        return 0 if self.places[0].device else self.places[0].bytes(values, model)
 
     def _serves(self, number: int) -> bool:
         return self.family is not None and self.family.attends_to_image(self.transformer, number)
@@ -278,9 +339,7 @@ class Run:
 
     def _branch(self, key: Key) -> Branch:
         if key not in self.branches:
-            dtype, device = self.settings.cache_dtype, self.settings.cache_device
-            kv = KVCache(None if dtype == "model" else getattr(torch, dtype), None if device == "model" else device)
-            branch = self.branches[key] = Branch(self._grid(key), kv)
+            branch = self.branches[key] = Branch(self._grid(key), self._cache())
             if key[2] not in self.selectors:
                 self.selectors[key[2]] = Selector(self.settings, branch.grid.shape)
         return self.branches[key]

@@ -29,7 +29,13 @@ def patched(pack, model, enabled=True, **inputs):
 
 
 def wrappers_of(model):
-    return [wrapper for kinds in model.wrappers.values() for wrapper in kinds.get(KEY, [])]
+    """By kind; the pack's own copy of the code."""
+    return {kind: kinds[KEY] for kind, kinds in model.wrappers.items() if kinds.get(KEY)}
+
+
+def assert_wrapped_once(model):
+    assert sorted(wrappers_of(model)) == ["apply_model", "outer_sample", "predict_noise", "prepare_sampling"]
+    assert all(len(wrappers) == 1 for wrappers in wrappers_of(model).values())
 
 
 def test_every_knob_is_an_input_with_the_same_default(widgets):
@@ -79,8 +85,8 @@ def test_a_focus_mask_reaches_the_run(pack):
 def test_attaching_leaves_the_given_model_alone(pack):
     model = small_model()
     pruned = patched(pack, model)
-    assert wrappers_of(model) == []
-    assert len(wrappers_of(pruned)) == 3
+    assert wrappers_of(model) == {}
+    assert_wrapped_once(pruned)
     assert pruned.model is model.model
 
 
@@ -103,7 +109,9 @@ def test_every_preset_can_be_chosen(pack):
 def test_attached_twice_it_acts_once_with_the_later_settings(pack):
     later = settings_from(pack, keep_ratio=0.5)
     twice = patched(pack, patched(pack, small_model()), settings=later)
-    assert len(wrappers_of(twice)) == 3
+    sample(twice, noise_for(1, 16, 16))
+    assert "applied more than once" in last_report(twice).text()
+    assert_wrapped_once(twice)
     assert twice.get_attachment(KEY).settings is later
 
 
@@ -114,7 +122,7 @@ def test_switched_off_no_trace_of_it_is_left(pack, before):
     chain = {"nothing": [], "once": [True], "twice": [True, True], "off": [True, False]}[before]
     for enabled in [*chain, False]:
         model = patched(pack, model, enabled)
-    assert wrappers_of(model) == []
+    assert wrappers_of(model) == {}
     assert KEY not in model.attachments
     assert torch.equal(sample(model, noise), stock)
 
@@ -122,7 +130,7 @@ def test_switched_off_no_trace_of_it_is_left(pack, before):
 def test_switching_off_leaves_the_given_model_pruned(pack):
     pruned = patched(pack, small_model())
     patched(pack, pruned, False)
-    assert len(wrappers_of(pruned)) == 3
+    assert_wrapped_once(pruned)
     assert pruned.get_attachment(KEY)
 
 
@@ -153,6 +161,21 @@ def test_the_report_of_a_run_passes_the_latent_on(pack):
     assert text == ui["text"][0] == last_report(pruned).text()
     assert json.loads(json.dumps(ui))["report"][0]["steps"]["full"] == last_report(pruned).count("full")
     assert_is_image(picture)
+
+
+def test_every_latent_has_the_report_of_its_own_run(pack):
+    pruned = patched(pack, small_model())
+    latents = [{"samples": sample(pruned, noise_for(1, 16, 16), steps=steps)} for steps in (18, 20)]
+    counted = [sum(report_of(pack, pruned, latent)[3]["report"][0]["steps"].values()) for latent in latents]
+    assert counted == [18, 20]
+
+
+def test_a_latent_of_no_run_gets_the_last_one_and_is_told_so(pack):
+    pruned = patched(pack, small_model())
+    latent = {"samples": sample(pruned, noise_for(1, 16, 16), steps=18)}
+    assert "did not make this latent" not in report_of(pack, pruned, latent)[1]
+    changed = {"samples": latent["samples"] + 1}
+    assert "did not make this latent" in report_of(pack, pruned, changed)[1]
 
 
 @pytest.mark.parametrize(

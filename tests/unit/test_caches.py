@@ -45,7 +45,7 @@ def test_renewed_rows_replace_the_cached_ones_in_place(first):
     key, value = torch.randn(batch, first + tokens, width), torch.randn(batch, first + tokens, width)
     cache = KVCache()
     cache.store(0, key, value)
-    before = [buffer.data_ptr() for buffer in cache.layers[0]]
+    before = [buffer.values.data_ptr() for buffer in cache.layers[0]]
     selection = Selection(torch.tensor([[0, 3], [2, 5]]), tokens)
     rows = torch.randn(batch, first + 2, width)
     keys, _ = cache.renew(0, rows, rows, selection, first)
@@ -54,7 +54,7 @@ def test_renewed_rows_replace_the_cached_ones_in_place(first):
     for sample in range(batch):
         expected[sample, first + selection.indices[sample]] = rows[sample, first:]
     assert torch.equal(keys, expected)
-    assert [buffer.data_ptr() for buffer in cache.layers[0]] == before
+    assert [buffer.values.data_ptr() for buffer in cache.layers[0]] == before
 
 
 def test_rows_of_another_number_of_tokens_are_refused():
@@ -69,7 +69,7 @@ def test_the_cache_keeps_a_copy():
     cache = KVCache()
     cache.store(0, key, key)
     key.fill_(7)
-    assert cache.layers[0][0].sum() == 0
+    assert cache.layers[0][0].values.sum() == 0
 
 
 def test_a_smaller_dtype_saves_memory_and_is_given_back_as_asked():
@@ -77,10 +77,35 @@ def test_a_smaller_dtype_saves_memory_and_is_given_back_as_asked():
     cache, small = KVCache(), KVCache(torch.float8_e4m3fn)
     for held in (cache, small):
         held.store(0, rows, rows)
-    assert small.bytes * 4 == cache.bytes
+    # and a scale of four bytes for each of eight rows of keys and values
+    assert small.bytes == cache.bytes / 4 + 2 * 8 * 4
     keys, _ = small.renew(0, rows, rows, Selection(torch.arange(8)[None], 8), 0)
     assert keys.dtype == rows.dtype
     assert torch.allclose(keys, rows, rtol=0.07, atol=0.01)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_eight_bits_hold_rows_of_any_size(size):
+    """A row of zeros among them; heads may be apart."""
+    rows = size * torch.randn(2, 5, 4, 8)
+    rows[0, 0] = 0
+    cache = KVCache(torch.float8_e4m3fn)
+    cache.store(0, rows, rows)
+    selection = Selection(torch.tensor([[0], [0]]), 5)
+    keys, _ = cache.renew(0, rows[:, :1], rows[:, :1], selection, 0)
+    assert keys.shape == rows.shape
+    assert torch.allclose(keys, rows, rtol=0.07, atol=0.003 * size)
+
+
+def test_eight_bits_do_not_drift_when_other_rows_are_renewed():
+    rows = torch.randn(1, 8, 16)
+    cache = KVCache(torch.float8_e4m3fn)
+    cache.store(0, rows, rows)
+    selection = Selection(torch.tensor([[0]]), 8)
+    first, _ = cache.renew(0, rows[:, :1], rows[:, :1], selection, 0)
+    for _ in range(20):
+        last, _ = cache.renew(0, rows[:, :1], rows[:, :1], selection, 0)
+    assert torch.allclose(first, last, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
@@ -94,6 +119,6 @@ def test_rows_that_are_not_computed_follow_their_cluster(dtype):
     rows = torch.cat((torch.full((1, 2, 4), 9.0), torch.tensor([5.0, 6.0]).view(1, 2, 1).expand(1, 2, 4)), 1)
     propagation = Propagation(labels, 3, selection.indices, 1.0)
     found = cache.renew(0, rows, rows.view(1, 4, 2, 2), selection, 2, propagation)
-    for kept, tensor in zip(found, cache.layers[0], strict=True):
+    for kept, buffer in zip(found, cache.layers[0], strict=True):
         assert kept.flatten(2)[0, :, 0].tolist() == [9.0, 9.0, 5.0, 6.0, 3.0, 0.0]
-        assert torch.equal(kept, tensor.to(kept.dtype))
+        assert torch.equal(kept, buffer.values.to(kept.dtype))
