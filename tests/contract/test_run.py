@@ -125,21 +125,6 @@ def test_a_prompt_that_starts_late_runs_in_full_until_its_caches_are_filled():
     assert any("starts in the middle" in reason for reason in last_report(pruned).reasons)
 
 
-@pytest.mark.parametrize("device", ["model", "cpu"])
-def test_without_memory_for_caches_pruned_steps_are_computed_in_full(monkeypatch, device):
-    """It says so."""
-    from comfy import model_management
-
-    settings = replace(SETTINGS, cache_device=device)
-    full = sample(attach(small_model(), replace(settings, refresh_interval=1)), noise_for(1, 16, 16))
-    monkeypatch.setattr(model_management, "get_free_memory", lambda device: 1000)
-    pruned = attach(small_model(), settings)
-    assert torch.allclose(sample(pruned, noise_for(1, 16, 16)), full, atol=1e-4)
-    report = last_report(pruned)
-    assert any("keys and values would take" in reason for reason in report.reasons)
-    assert report.count("pruned") == 0
-
-
 def test_another_nodes_block_hooks_make_it_run_in_full():
     model, noise = small_model(), noise_for(1, 16, 16)
 
