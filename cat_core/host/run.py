@@ -41,6 +41,8 @@ class Branch:
     """Noise before the latest full step, which change is measured against."""
     corrector: Corrector | None = None
     context_shape: tuple[int, ...] | None = None
+    computed_at: int = 0
+    """The latest full step."""
 
     @property
     def bytes(self) -> int:
@@ -194,6 +196,9 @@ class Run:
             return "a conditioning has no cached keys and values at a pruned step"
         if any(branch is None or branch.context_shape != call.context_shape for branch in branches):
             return "a conditioning changes its length in the middle of the run"
+        oldest = min(branch.computed_at for branch in branches if branch)
+        if StepKind.FULL in self.schedule.kinds[oldest + 1 : self.step]:
+            return "a step that was to be computed in full was answered by another node, or left out by the sampler"
         return None
 
     def _full(self, call: ModelCall) -> torch.Tensor:
@@ -205,7 +210,7 @@ class Run:
         for branch, x, new in zip(branches, *self._parts(call, call.x, denoised), strict=True):
             outputs.append(self._settle(branch, new, new.new_ones(1, dtype=torch.bool)))
             tokens = branch.grid.to_tokens((x - new) / self.sigma)
-            branch.context_shape = call.context_shape
+            branch.context_shape, branch.computed_at = call.context_shape, self.step
             if branch.noise is None:
                 branch.reference, branch.noise = tokens, NoiseCache(tokens, self.sigma)
             else:

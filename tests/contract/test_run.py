@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
@@ -136,6 +137,31 @@ def test_another_nodes_block_hooks_make_it_run_in_full():
     pruned = attach(other, SETTINGS)
     assert torch.equal(sample(pruned, noise), sample(other, noise))
     assert any("replaces transformer blocks" in reason for reason in last_report(pruned).reasons)
+
+
+def test_a_refresh_that_another_node_answers_is_made_up_for():
+    """As LazyCache does: the model is not asked at step 5, a refresh."""
+    model, noise = small_model(), noise_for(1, 16, 16)
+    answers = {}
+
+    def answer(executor, x, timestep, *args, **kwargs):
+        step = len(answers)
+        answers[step] = answers[step - 1] if step == 5 else executor(x, timestep, *args, **kwargs)
+        return answers[step]
+
+    settings = replace(SETTINGS, refresh_interval=2)
+    other = model.clone()
+    other.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "other", answer)
+    pruned = attach(other, settings)
+    planned = attach(model, settings)
+    sample(planned, noise)
+    sample(pruned, noise)
+    planned_kinds, kinds = ([step.kind for step in last_report(run).steps] for run in (planned, pruned))
+    assert planned_kinds[4:8] == ["pruned", "full", "pruned", "full"]
+    # it does not know of the step that was answered
+    assert kinds[4:7] == ["pruned", "full", "full"]
+    assert len(kinds) == len(planned_kinds) - 1
+    assert "answered by another node" in last_report(pruned).text()
 
 
 def test_a_previous_attention_override_is_still_called():
