@@ -56,14 +56,13 @@ class Setup:
         """In the host's patcher."""
         return load_demo()[0] if self.name == DEMO else _wide(self.name, self.blocks)
 
-    def sample(
-        self, model: comfy.model_patcher.ModelPatcher, steps: int, sigmas: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def sample(self, model: comfy.model_patcher.ModelPatcher, steps: int) -> torch.Tensor:
         """The path of the host's KSampler node, with euler."""
-        noise = torch.randn(self.batch, 16, self.side, self.side, generator=torch.Generator().manual_seed(1))
+        channels = self.model.model.latent_format.latent_channels
+        noise = torch.randn(self.batch, channels, self.side, self.side, generator=torch.Generator().manual_seed(1))
         prompts = [self._prompt(seed) for seed in (1, 2)]
         arguments = (model, noise, steps, self.cfg, "euler", "simple", *prompts, torch.zeros_like(noise))
-        return comfy.sample.sample(*arguments, disable_pbar=True, seed=1, sigmas=sigmas)
+        return comfy.sample.sample(*arguments, disable_pbar=True, seed=1)
 
     def _prompt(self, seed: int) -> list:
         draw = torch.Generator().manual_seed(seed)

@@ -23,7 +23,7 @@ def _as_the_host_runs_nodes():
 
 @pytest.mark.parametrize("name", ["SD3 medium", "PixArt-Sigma", "Flux.1 dev"])
 def test_wide_models_keep_their_width_and_have_few_blocks(name):
-    setup = Setup(name, blocks=2, side=32, text=5)
+    setup = Setup(name, blocks=2, side=64, text=5)
     transformer = setup.model.model.diffusion_model
     assert next(transformer.parameters()).dtype == torch.bfloat16
     blocks = {
