@@ -11,6 +11,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench.speed_large import large_shapes
+
 FINDINGS = "speed_findings.md"
 FIGURE = "speed.svg"
 AXES = {"tokens": "image tokens", "blocks": "blocks", "batch": "pictures", "keep ratio": "keep ratio"}
@@ -46,6 +48,7 @@ cost alike; the demo model's weights are float32.""",
         *(_runs(results, model, steps, folder) for model in MODELS for steps in (28, 50)),
         _peak(results),
         _growth(results),
+        large_shapes(),
     ]
     (folder / "speed.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     save_figure(folder / FIGURE, results)

@@ -6,6 +6,7 @@ Models are built without memory, from the host's own classes; nothing is downloa
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.host import ROOT, import_host
@@ -18,6 +19,7 @@ import torch
 from cat_core.algorithm.macs import ModelCost
 from cat_core.algorithm.schedule import Schedule, StepKind
 from cat_core.host.families import find_family
+from cat_core.host.families.family import Family
 from cat_core.host.tokens import TokenGrid
 from cat_core.settings import PRESETS
 from tools.checkpoints import CHECKPOINTS, Checkpoint
@@ -52,45 +54,56 @@ def document() -> str:
     return HEAD + "\n".join(line(checkpoint) for checkpoint in CHECKPOINTS) + "\n"
 
 
+@dataclass(frozen=True)
+class Figures:
+    """A checkpoint's cost for one conditioning; ``others`` are tokens that are never pruned."""
+
+    family: Family
+    cost: ModelCost
+    tokens: int
+    others: int
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Figures:
+        """Built without memory."""
+        config = getattr(comfy.supported_models, checkpoint.config)(dict(checkpoint.unet))
+        transformer = config.get_model({}, device=torch.device("meta")).diffusion_model
+        family = find_family(transformer)
+        assert family is not None, checkpoint.name
+        tokens = TokenGrid(checkpoint.size, family.patch(transformer)).tokens
+        extra = {name: torch.empty(shape, device="meta") for name, shape in checkpoint.extra.items()}
+        others = family.other_tokens(transformer, checkpoint.text, extra)
+        return cls(family, family.cost(transformer), tokens, others)
+
+    def macs(self, keep_ratio: float) -> int:
+        """Of a step, attention included."""
+        return self.cost.total(self.tokens, round(keep_ratio * self.tokens), self.others)
+
+    def caches(self, bytes_a_number: int) -> int:
+        """Bytes of keys and values."""
+        return self.cost.cached(self.tokens, self.others) * bytes_a_number
+
+    def speed_up(self, steps: int) -> float:
+        """MACs of a run without over those of one with the family's preset."""
+        settings = PRESETS[self.family.preset]
+        kinds = Schedule([1 - i / steps for i in range(steps + 1)], settings).kinds
+        full, pruned = self.macs(1), self.macs(settings.keep_ratio)
+        return steps * full / (kinds.count(StepKind.FULL) * full + kinds.count(StepKind.PRUNED) * pruned)
+
+
 def line(checkpoint: Checkpoint) -> str:
     """A checkpoint's row of the table."""
-    config = getattr(comfy.supported_models, checkpoint.config)(dict(checkpoint.unet))
-    transformer = config.get_model({}, device=torch.device("meta")).diffusion_model
-    family = find_family(transformer)
-    assert family is not None, checkpoint.name
-    cost = family.cost(transformer)
-    tokens = TokenGrid(checkpoint.size, family.patch(transformer)).tokens
-    extra = {name: torch.empty(shape, device="meta") for name, shape in checkpoint.extra.items()}
-    others = family.other_tokens(transformer, checkpoint.text, extra)
-    kept = round(KEEP_RATIO * tokens)
-    full, pruned = (_macs(cost, tokens, computed, others) for computed in (tokens, kept))
-    caches = " / ".join(f"{cost.cached(tokens, others) * size / 2**30:.2f}" for size in (2, 1))
-    most = [f"{speed_up(cost, tokens, others, steps, family.preset):.2f}x" for steps in (28, 50)]
-    cells = [
-        family.name,
-        family.preset,
-        checkpoint.name,
-        checkpoint.picture,
-        f"{tokens} + {others}",
-        full,
-        pruned,
-        caches,
-        *most,
-    ]
+    figures = Figures.of(checkpoint)
+    cells = [figures.family.name, figures.family.preset, checkpoint.name, checkpoint.picture]
+    cells += [f"{figures.tokens} + {figures.others}", _steps(figures, 1), _steps(figures, KEEP_RATIO)]
+    cells += [" / ".join(f"{figures.caches(size) / 2**30:.2f}" for size in (2, 1))]
+    cells += [f"{figures.speed_up(steps):.2f}x" for steps in (28, 50)]
     return f"| {' | '.join(cells)} |"
 
 
-def _macs(cost: ModelCost, tokens: int, computed: int, others: int) -> str:
-    return f"{cost.linear(tokens, computed, others) / 1e12:.2f} / {cost.total(tokens, computed, others) / 1e12:.2f}"
-
-
-def speed_up(cost: ModelCost, tokens: int, others: int, steps: int, preset: str) -> float:
-    """MACs of a run without over those of one with the preset."""
-    settings = PRESETS[preset]
-    kinds = Schedule([1 - i / steps for i in range(steps + 1)], settings).kinds
-    kept = round(settings.keep_ratio * tokens)
-    full, pruned = (cost.total(tokens, computed, others) for computed in (tokens, kept))
-    return steps * full / (kinds.count(StepKind.FULL) * full + kinds.count(StepKind.PRUNED) * pruned)
+def _steps(figures: Figures, keep_ratio: float) -> str:
+    linear = figures.cost.linear(figures.tokens, round(keep_ratio * figures.tokens), figures.others)
+    return f"{linear / 1e12:.2f} / {figures.macs(keep_ratio) / 1e12:.2f}"
 
 
 if __name__ == "__main__":
