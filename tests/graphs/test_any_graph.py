@@ -1,0 +1,278 @@
+"""Whatever else is wired in: it works, or it is computed in full as without the node and the report says why.
+
+Every graph is built twice, without and with CAT Pruning, and sampled by the host's executor. With a keep ratio of one
+the latents are equal. With tokens pruned and with idle steps alone they stay near; how near, random weights cannot tell
+of trained ones.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from graphs.host_graph import Graph
+
+pytestmark = pytest.mark.usefixtures("pack")
+
+TOKENS = {"keep_ratio": 0.5, "warmup_steps": 3, "refresh_interval": 3, "pruned_interval": 1, "final_full_steps": 1}
+IDLE = {"keep_ratio": 0.0, "warmup_steps": 3, "refresh_interval": 2}
+STEPS = 12
+NEAR = 0.5
+"""Relative distance of latents. Unrelated ones are 1 and more apart."""
+AGAIN = "evaluated more than once at a step"
+STARTS = "starts in the middle"
+ANSWERED = "answered by another node, or left out by the sampler"
+
+
+class Wiring:
+    """A graph under construction, with or without CAT Pruning in it."""
+
+    def __init__(self, knobs=None):
+        self.graph, self.knobs = Graph(), knobs
+        self.model = self.graph("SmallModel")
+        self.sampled = None
+
+    def __call__(self, kind, **inputs):
+        return self.graph(kind, **inputs)
+
+    def cat(self, model):
+        """The place of CAT Pruning."""
+        if self.knobs is not None:
+            model = self("CATPruning", model=model, settings=self("CATPruningSettings", **self.knobs))
+        self.sampled = model
+        return model
+
+    def other(self, kind, after, **inputs):
+        """Another node beside CAT Pruning, behind or in front of it."""
+        patched = self(kind, model=self.cat(self.model) if after else self.model, **inputs)
+        self.sampled = patched if after else self.cat(patched)
+        return self.sampled
+
+    def prompt(self, seed=1, tokens=7):
+        return self("SmallPrompt", seed=seed, tokens=tokens)
+
+    def sigmas(self):
+        return self("BasicScheduler", model=self.model, scheduler="simple", steps=STEPS)
+
+    def ksampler(self, model=None, **inputs):
+        return self.graph.ksampler(model or self.cat(self.model), **{"steps": STEPS, **inputs})
+
+    def custom(self, guider, latent=None, sigmas=None, **inputs):
+        return self(
+            "SamplerCustomAdvanced",
+            noise=self("RandomNoise", noise_seed=3),
+            guider=self(guider, **inputs),
+            sampler=self("KSamplerSelect", sampler_name="euler"),
+            sigmas=sigmas or self.sigmas(),
+            latent_image=latent or self("SmallLatent"),
+        )
+
+
+def combined(wiring, second):
+    return wiring("ConditioningCombine", conditioning_1=wiring.prompt(), conditioning_2=second)
+
+
+def ranged(wiring, start, end, seed=5):
+    prompt = wiring.prompt(seed)
+    return wiring("ConditioningSetTimestepRange", conditioning=prompt, start=start, end=end)
+
+
+def area(wiring, **inputs):
+    inputs = {"width": 64, "height": 64, "x": 32, "y": 32, "strength": 1.0, **inputs}
+    return wiring("ConditioningSetArea", conditioning=wiring.prompt(5), **inputs)
+
+
+def mask(wiring, value=1.0, width=128, height=128):
+    """White in the left half, or all over."""
+    whole = wiring("SolidMask", value=0.0, width=128, height=128)
+    half = wiring("SolidMask", value=value, width=width, height=height)
+    return wiring("MaskComposite", destination=whole, source=half, x=0, y=0, operation="add")
+
+
+def masked_prompt(wiring, where):
+    half = mask(wiring, width=64)
+    inputs = {"mask": half, "strength": 1.0, "set_cond_area": where}
+    return wiring("ConditioningSetMask", conditioning=wiring.prompt(5), **inputs)
+
+
+def perp_neg(wiring):
+    prompts = {"positive": wiring.prompt(1), "negative": wiring.prompt(2), "empty_conditioning": wiring.prompt(3)}
+    return wiring.custom("PerpNegGuider", model=wiring.cat(wiring.model), cfg=4.0, **prompts)
+
+
+def dual(wiring, style):
+    prompts = {"cond1": wiring.prompt(1), "cond2": wiring.prompt(3), "negative": wiring.prompt(2)}
+    scales = {"cfg_conds": 4.0, "cfg_cond2_negative": 2.0}
+    return wiring.custom("DualCFGGuider", model=wiring.cat(wiring.model), style=style, **scales, **prompts)
+
+
+def advanced(wiring, model, latent, start, end, noise="enable", rest="disable"):
+    inputs = {"add_noise": noise, "noise_seed": 3, "steps": STEPS, "cfg": 4.0, "return_with_leftover_noise": rest}
+    inputs |= {"sampler_name": "euler", "scheduler": "simple", "start_at_step": start, "end_at_step": end}
+    prompts = {"positive": wiring.prompt(1), "negative": wiring.prompt(2)}
+    return wiring("KSamplerAdvanced", model=model, latent_image=latent, **inputs, **prompts)
+
+
+def in_two_halves(wiring):
+    model = wiring.cat(wiring.model)
+    first = advanced(wiring, model, wiring("SmallLatent"), 0, 6, rest="enable")
+    return advanced(wiring, model, first, 6, 10000, noise="disable")
+
+
+def upscaled(wiring):
+    model = wiring.cat(wiring.model)
+    larger = wiring("LatentUpscaleBy", samples=wiring.ksampler(model), upscale_method="bicubic", scale_by=1.5)
+    return wiring.ksampler(model, latent_image=larger, denoise=0.6)
+
+
+def inpainted(wiring, model):
+    latent = wiring("SetLatentNoiseMask", samples=wiring("SmallLatent", picture=True), mask=mask(wiring, width=64))
+    return wiring.ksampler(model, latent_image=latent)
+
+
+def unsampled(wiring):
+    backwards = wiring("FlipSigmas", sigmas=wiring.sigmas())
+    inputs = {"model": wiring.cat(wiring.model), "conditioning": wiring.prompt()}
+    return wiring.custom("BasicGuider", wiring("SmallLatent", picture=True), backwards, **inputs)
+
+
+def split_sigmas(wiring):
+    model = wiring.cat(wiring.model)
+    parts = wiring("SplitSigmas", sigmas=wiring.sigmas(), step=6)
+    guided = {"model": model, "positive": wiring.prompt(1), "negative": wiring.prompt(2), "cfg": 4.0}
+    first = wiring.custom("CFGGuider", sigmas=parts, **guided)
+    inputs = {"noise": wiring("DisableNoise"), "guider": wiring("CFGGuider", **guided), "sigmas": parts[1]}
+    return wiring(
+        "SamplerCustomAdvanced", sampler=wiring("KSamplerSelect", sampler_name="euler"), latent_image=first, **inputs
+    )
+
+
+@dataclass(frozen=True)
+class Item:
+    """What to build: ``build(wiring)`` gives the latent. ``reason``: what the report must say, in which knobs."""
+
+    build: object
+    tokens: str | None = None
+    idle: str | None = None
+    whole: bool = False
+    """Whether the reason is for the whole run, which is then equal to the one without CAT Pruning."""
+
+
+SKIPPED = {"scale": 3.0, "start_percent": 0.01, "end_percent": 0.6}
+CACHING = {"reuse_threshold": 0.2, "start_percent": 0.15, "end_percent": 0.95, "verbose": False}
+WINDOWS = {"context_length": 8, "context_overlap": 2, "dim": 2, "context_schedule": "standard_static"}
+NODES = {
+    "SkipLayerGuidanceSD3": ({"layers": "1", **SKIPPED}, AGAIN, AGAIN),
+    "SkipLayerGuidanceDiT": ({"double_layers": "1", "single_layers": "", **SKIPPED}, AGAIN, AGAIN),
+    "SkipLayerGuidanceDiTSimple": (
+        {"double_layers": "1", "single_layers": "", "start_percent": 0.0, "end_percent": 1.0},
+        "replaces transformer blocks",
+        "replaces transformer blocks",
+    ),
+    "PerturbedAttentionGuidance": ({"scale": 1.0}, AGAIN, AGAIN),
+    "RescaleCFG": ({"multiplier": 0.7}, None, None),
+    "CFGZeroStar": ({}, None, None),
+    "CFGNorm": ({"strength": 1.0}, None, None),
+    "APG": ({"eta": 1.0, "norm_threshold": 5.0, "momentum": 0.0}, None, None),
+    "RenormCFG": ({"cfg_trunc": 100.0, "renorm_cfg": 1.0}, None, None),
+    "TCFG": ({}, None, None),
+    "Mahiro": ({}, None, None),
+    "ModelSamplingSD3": ({"shift": 5.0}, None, None),
+    "ModelSamplingDiscrete": ({"sampling": "v_prediction", "zsnr": False}, None, None),
+    "TomePatchModel": ({"ratio": 0.3}, None, None),
+    "HyperTile": ({"tile_size": 256, "swap_size": 2, "max_depth": 0, "scale_depth": False}, None, None),
+    "EasyCache": (CACHING, None, None),
+    "LazyCache": (CACHING, None, ANSWERED),
+    "DifferentialDiffusion": ({"strength": 1.0}, None, None),
+    "ModelComputeDtype": ({"dtype": "fp32"}, None, None),
+}
+ITEMS = {
+    "alone": Item(lambda w: w.ksampler()),
+    "cfg 1": Item(lambda w: w.ksampler(cfg=1.0)),
+    "two pictures": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", batch=2))),
+    "four pictures": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", batch=4))),
+    "odd sizes": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", batch=2, height=13, width=19))),
+    "prompts of unequal length": Item(lambda w: w.ksampler(positive=w.prompt(1, tokens=9))),
+    "two positive prompts": Item(lambda w: w.ksampler(positive=combined(w, w.prompt(5)))),
+    "concatenated prompts": Item(
+        lambda w: w.ksampler(
+            positive=w("ConditioningConcat", conditioning_to=w.prompt(), conditioning_from=w.prompt(5))
+        )
+    ),
+    "a prompt for an area": Item(lambda w: w.ksampler(positive=combined(w, area(w)))),
+    "two prompts for areas": Item(
+        lambda w: w.ksampler(positive=combined(w, area(w)), negative=area(w, x=0, y=16, height=96))
+    ),
+    "a prompt under a mask": Item(lambda w: w.ksampler(positive=combined(w, masked_prompt(w, "default")))),
+    "a prompt under a mask's bounds": Item(lambda w: w.ksampler(positive=combined(w, masked_prompt(w, "mask bounds")))),
+    "a prompt that starts late": Item(lambda w: w.ksampler(positive=combined(w, ranged(w, 0.5, 1.0))), STARTS),
+    "a prompt that ends early": Item(lambda w: w.ksampler(positive=combined(w, ranged(w, 0.0, 0.5)))),
+    "one prompt after another": Item(
+        lambda w: w.ksampler(
+            positive=w("ConditioningCombine", conditioning_1=ranged(w, 0.0, 0.5, 1), conditioning_2=ranged(w, 0.5, 1.0))
+        ),
+        STARTS,
+    ),
+    "PerpNegGuider": Item(perp_neg),
+    "DualCFGGuider": Item(lambda w: dual(w, "regular")),
+    "DualCFGGuider nested": Item(lambda w: dual(w, "nested")),
+    "BasicGuider": Item(lambda w: w.custom("BasicGuider", model=w.cat(w.model), conditioning=w.prompt())),
+    "two halves of KSamplerAdvanced": Item(in_two_halves),
+    "part of the steps": Item(
+        lambda w: advanced(w, w.cat(w.model), w("SmallLatent", picture=True), 3, 10, rest="enable")
+    ),
+    "split sigmas": Item(split_sigmas),
+    "unsampling": Item(unsampled, "sigmas do not fall", "sigmas do not fall", whole=True),
+    "a picture": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", picture=True), denoise=0.6)),
+    "a second sampler at another size": Item(upscaled),
+    "inpainting": Item(lambda w: inpainted(w, w.cat(w.model))),
+    "differential inpainting": Item(lambda w: inpainted(w, w.other("DifferentialDiffusion", False, strength=1.0))),
+    "context windows": Item(
+        lambda w: w.ksampler(
+            w.other(
+                "ContextWindowsManual", False, **WINDOWS, context_stride=1, closed_loop=False, fuse_method="pyramid"
+            )
+        ),
+        "context windows",
+        "context windows",
+        whole=True,
+    ),
+}
+for kind, (inputs, tokens, idle) in NODES.items():
+    for after in (False, True):
+        ITEMS[f"{kind} {'after' if after else 'before'}"] = Item(
+            lambda w, k=kind, a=after, i=inputs: w.ksampler(w.other(k, a, **i)), tokens, idle
+        )
+
+
+def sampled(item, knobs=None):
+    """The latent and, of a patched model, the report."""
+    wiring = Wiring(knobs)
+    latent = item.build(wiring)
+    (samples,) = wiring.graph.run(latent)
+    if knobs is None:
+        return samples, None
+    return samples, wiring.graph.report(wiring.sampled, latent)
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_keeping_all_tokens_changes_nothing(name):
+    stock, _ = sampled(ITEMS[name])
+    assert torch.equal(sampled(ITEMS[name], {"keep_ratio": 1.0})[0], stock)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "idle"])
+@pytest.mark.parametrize("name", ITEMS)
+def test_pruned_it_stays_near_or_says_why_not(name, kind):
+    item = ITEMS[name]
+    stock, _ = sampled(item)
+    pruned, report = sampled(item, TOKENS if kind == "tokens" else IDLE)
+    expected = [getattr(item, kind)] if getattr(item, kind) else []
+    assert len(report["reasons"]) == len(expected), report["reasons"]
+    assert all(reason in said for reason, said in zip(expected, report["reasons"], strict=True)), report["reasons"]
+    assert report["finished"]
+    if item.whole:
+        assert torch.equal(pruned, stock)
+        return
+    assert report["steps"]["pruned"] + report["steps"]["idle"] > 0
+    assert 0 < float((pruned - stock).norm() / stock.norm()) < NEAR
