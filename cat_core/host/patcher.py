@@ -17,9 +17,10 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from ..report import Report
 from ..settings import PRESETS, CATSettings
+from .call import ModelCall
 from .families import find_family
 from .memory import announced
-from .run import ModelCall, Run
+from .run import Run
 
 KEY = "cat_pruning"
 KEPT_REPORTS = 16

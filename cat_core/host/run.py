@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,14 +19,12 @@ from ..caching.noise import NoiseCache
 from ..report import Call, Report, Step
 from ..settings import CATSettings
 from .attention import CapturingAttention, PrunedAttention
+from .call import Key, ModelCall
 from .families.family import OVERRIDE, Family
 from .memory import Place, cached_values, places
 from .tokens import TokenGrid
 
 log = logging.getLogger(__name__)
-
-# A conditioning in a run: its uuid, whether it is the conditional (0) or another one, and its latent's shape.
-Key = tuple[Any, int, tuple[int, ...]]
 
 
 @dataclass
@@ -48,41 +45,6 @@ class Branch:
     def bytes(self) -> int:
         """Memory held."""
         return self.kv.bytes + sum(cache.bytes for cache in (self.noise, self.corrector) if cache)
-
-
-@dataclass
-class ModelCall:
-    """The host's arguments of one model call (``comfy/model_base.py: BaseModel.apply_model``) and its conditionings."""
-
-    execute: Callable[..., torch.Tensor]
-    x: torch.Tensor
-    timestep: torch.Tensor
-    concat: Any
-    context: torch.Tensor | None
-    control: Any
-    options: dict[str, Any]
-    extra: dict[str, Any]
-    keys: list[Key] = field(init=False)
-
-    def __post_init__(self) -> None:
-        uuids, conds = self.options.get("uuids", []), self.options.get("cond_or_uncond", [])
-        samples = len(self.x) // max(len(uuids), 1)
-        self.keys = [(uuid, cond, (samples, *self.x.shape[1:])) for uuid, cond in zip(uuids, conds, strict=True)]
-
-    def run(self, options: dict[str, Any] | None = None, control: Any = None) -> torch.Tensor:
-        """Call the model, by default exactly as the host would."""
-        if options is None:
-            options, control = self.options, self.control
-        return self.execute(self.x, self.timestep, self.concat, self.context, control, options, **self.extra)
-
-    @property
-    def model(self) -> Any:
-        """The host's ``BaseModel`` that is called."""
-        return self.execute.class_obj  # type: ignore[attr-defined]
-
-    @property
-    def context_shape(self) -> tuple[int, ...] | None:
-        return None if self.context is None else tuple(self.context.shape[1:])
 
 
 class Run:
