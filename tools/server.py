@@ -27,10 +27,10 @@ class WorkflowError(RuntimeError):
 
 
 class Server:
-    """A running server. ``log`` is the file that its output goes to."""
+    """A running server. ``log`` is the file that its output goes to, ``pid`` its process."""
 
-    def __init__(self, url: str, log: Path):
-        self.url, self.log = url, log
+    def __init__(self, url: str, log: Path, pid: int):
+        self.url, self.log, self.pid = url, log, pid
 
     def get(self, path: str) -> Any:
         """JSON, or bytes of anything else."""
@@ -38,15 +38,24 @@ class Server:
             body = answer.read()
             return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body
 
+    def post(self, path: str, **data: Any) -> bytes:
+        """Send a JSON object and return the answer."""
+        request = urllib.request.Request(
+            self.url + path, json.dumps(data).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read()
+
     def queue(self, prompt: dict[str, Any]) -> str:
-        """Queue an API-format prompt and return its id."""
-        body = json.dumps({"prompt": prompt, "client_id": uuid.uuid4().hex}).encode()
-        request = urllib.request.Request(self.url + "/prompt", body, {"Content-Type": "application/json"})
+        """Queue an API-format prompt, as a client of its own, and return its id."""
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)["prompt_id"]
+            return json.loads(self.post("/prompt", prompt=prompt, client_id=uuid.uuid4().hex))["prompt_id"]
         except urllib.error.HTTPError as error:
             raise WorkflowError(error.read().decode()) from error
+
+    def interrupt(self) -> None:
+        """Stop the prompt that runs, as the front end does."""
+        self.post("/interrupt")
 
     def result(self, prompt_id: str, timeout: float = 600) -> dict[str, Any]:
         """Wait for a prompt and return its history: outputs by node, and status messages."""
@@ -65,14 +74,18 @@ class Server:
         return self.result(self.queue(prompt))["outputs"]
 
     def image(self, description: dict[str, str]) -> bytes:
-        """File of an image output, as saved."""
+        """File of an image or latent output, as saved."""
         query = "&".join(f"{key}={description[key]}" for key in ("filename", "subfolder", "type"))
         return self.get(f"/view?{query}")
 
 
 @contextlib.contextmanager
-def running_server(*options: str) -> Iterator[Server]:
+def running_server(*options: str, attention: str = "pytorch") -> Iterator[Server]:
     """Start a server in a folder of its own and stop it in the end.
+
+    Args:
+        options: more of the host's command line; those that choose a place for models are not allowed with the CPU.
+        attention: the host's attention, ``pytorch``, ``split`` or ``quad``.
 
     Raises:
         RuntimeError: it does not come up; the end of its log is in the message.
@@ -82,7 +95,7 @@ def running_server(*options: str) -> Iterator[Server]:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "server.log")
-        command = [sys.executable, str(HOST / "main.py"), "--cpu", "--use-pytorch-cross-attention"]
+        command = [sys.executable, str(HOST / "main.py"), "--cpu", f"--use-{attention}-cross-attention"]
         command += ["--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch", "--disable-metadata"]
         for name in ("output", "temp", "input", "user"):
             Path(folder, name).mkdir()
@@ -93,7 +106,7 @@ def running_server(*options: str) -> Iterator[Server]:
                 command, stdout=output, stderr=subprocess.STDOUT, cwd=HOST, env={**ALLOCATOR, **os.environ}
             )
         try:
-            server = Server(f"http://127.0.0.1:{port}", log)
+            server = Server(f"http://127.0.0.1:{port}", log, process.pid)
             _wait(server, process)
             yield server
         finally:

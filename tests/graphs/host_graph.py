@@ -10,6 +10,7 @@ import asyncio
 import functools
 import types
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ import execution
 import torch
 
 import nodes
+from cat_core.settings import CATSettings
+from contract.oracle import Oracle
 from small import CONTEXT, POOLED, noise_for, small_model
 
 
@@ -170,7 +173,9 @@ class _Client(types.SimpleNamespace):
 def _host() -> None:
     """The host's own nodes, and these."""
     asyncio.run(nodes.init_builtin_extra_nodes())
-    nodes.NODE_CLASS_MAPPINGS.update({kind.__name__: kind for kind in (SmallModel, SmallPrompt, SmallLatent, Keep)})
+    nodes.NODE_CLASS_MAPPINGS.update(
+        {kind.__name__: kind for kind in (SmallModel, SmallPrompt, SmallLatent, Keep, DenseModel)}
+    )
 
 
 def _defaults(kind: str) -> dict[str, Any]:
@@ -181,3 +186,92 @@ def _defaults(kind: str) -> dict[str, Any]:
 
 def _link(value: Any) -> Any:
     return [value.node, value.number] if isinstance(value, Output) else value
+
+
+TOKENS = {"keep_ratio": 0.5, "warmup_steps": 3, "refresh_interval": 3, "pruned_interval": 1, "final_full_steps": 1}
+"""Knobs with which a run of ten steps or more has pruned steps."""
+IDLE = {"keep_ratio": 0.0, "warmup_steps": 3, "refresh_interval": 2}
+"""Knobs with which it has idle ones."""
+
+Build = Callable[[Graph, Callable[[Output], Output]], tuple[Output, Output]]
+"""Gets a graph and the place of CAT Pruning, from model to model; gives the sampler's model and the latent."""
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """One graph's latent without and with CAT Pruning; ``run`` is the report of the latter, as the engine keeps it."""
+
+    stock: torch.Tensor
+    pruned: torch.Tensor
+    run: Any
+
+    @property
+    def difference(self) -> float:
+        """Relative distance of the two."""
+        return relative(self.pruned, self.stock)
+
+    @property
+    def kinds(self) -> str:
+        """Of every step, a letter each: full, pruned, idle."""
+        return "".join(step.kind[0] for step in self.run.steps)
+
+
+def relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Distance of two latents over the size of the second."""
+    return float((one - other).norm() / other.norm())
+
+
+def side_by_side(build: Build, **knobs: Any) -> SideBySide:
+    """Run a graph without and with CAT Pruning; ``knobs`` are those of CAT Pruning Settings."""
+    graph = Graph()
+    settings = graph("CATPruningSettings", **knobs)
+    _, stock = build(graph, lambda model: model)
+    model, pruned = build(graph, lambda model: graph("CATPruning", model=model, settings=settings))
+    latents = graph.run(stock, pruned)
+    (patcher,) = graph.run(model)
+    return SideBySide(*latents, patcher.attachments["cat_pruning"].reports[-1][1])
+
+
+def dense(build: Build, run: Any, **knobs: Any) -> torch.Tensor:
+    """The latent that a pruned run must give, computed without leaving anything out, see ``contract/oracle.py``."""
+    graph = Graph()
+    DenseModel.oracle = GraphOracle(run, CATSettings(**knobs))
+    (latent,) = graph.run(build(graph, lambda model: graph("DenseModel", model=model))[1])
+    return latent
+
+
+class GraphOracle(Oracle):
+    """Knows also what runs in full: calls with another node's blocks, and conditionings that were not there before."""
+
+    @staticmethod
+    def _mask(step: Any) -> torch.Tensor | None:
+        # a call in full does not make an idle step a pruned one
+        if step.kind == "pruned" and step.selected is None:
+            return torch.zeros(1, 1, 1, dtype=torch.bool)
+        return Oracle._mask(step)
+
+    def _apply_model(self, executor, x, t, concat=None, context=None, control=None, options=None, **extra):
+        if options.get("patches_replace"):
+            return executor(x, t, concat, context, control, options, **extra)
+        names = zip(options["uuids"], options["cond_or_uncond"], strict=True)
+        planned = self.masks
+        if any(name not in self.past for name in names):
+            self.masks = [None] * len(planned)
+        answer = super()._apply_model(executor, x, t, concat, context, control, options, **extra)
+        self.masks = planned
+        return answer
+
+
+class DenseModel:
+    """A model that computes all tokens of every step."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "attach"
+    oracle: GraphOracle | None = None
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"model": ("MODEL",)}}
+
+    def attach(self, model):
+        return (self.oracle.attach(model),)
