@@ -34,27 +34,59 @@ UNET = Case(
     channels=4,
     context=48,
 )
+ACE_STEP = Case(
+    comfy.supported_models.ACEStep,
+    {
+        "audio_model": "ace",
+        "num_layers": 2,
+        "num_attention_heads": 2,
+        "attention_head_dim": 16,
+        "text_embedding_dim": 48,
+    },
+    channels=8,
+    context=48,
+    prompt={"conditioning_lyrics": torch.arange(1, 6).unsqueeze(0)},
+    sizes={"square": (16, 24), "wide": (16, 40)},
+)
+CASES = {"UNetModel": UNET, "ACEStepTransformer2DModel": ACE_STEP}
 IDLE = replace(PRESETS["quality"], warmup_steps=2)
 
 
-@pytest.mark.parametrize("size", [(16, 16), (8, 24)])
-def test_idle_steps_of_a_unet_equal_the_dense_run(size):
-    model, noise = UNET.build(), UNET.noise(2, size)
+@pytest.fixture(params=CASES)
+def name(request):
+    return request.param
+
+
+@pytest.mark.parametrize("size", ["square", "wide"])
+def test_idle_steps_equal_the_dense_run(name, size):
+    case = CASES[name]
+    model, noise = case.build(), case.noise(2, case.sizes[size])
     pruned = attach(model, IDLE)
-    picture = UNET.sample(pruned, noise)
+    picture = case.sample(pruned, noise)
     report = last_report(pruned)
     assert report.reasons == []
     assert report.count("idle") >= 2
-    dense = UNET.sample(Oracle(report, IDLE, patch=(1, 1, 1)).attach(model), noise)
+    dense = case.sample(Oracle(report, IDLE, patch=(1, 1, 1)).attach(model), noise)
     assert float((picture - dense).norm() / dense.norm()) < 1e-5
-    assert not torch.equal(picture, UNET.sample(model, noise))
+    assert not torch.equal(picture, case.sample(model, noise))
 
 
-def test_a_unet_asked_for_tokens_samples_as_without_the_node_and_says_what_works(caplog):
-    model, noise = UNET.build(), UNET.noise(1, (16, 16))
+def test_asked_for_tokens_they_sample_as_without_the_node_and_say_what_works(name, caplog):
+    case = CASES[name]
+    model, noise = case.build(), case.noise(1, case.sizes["square"])
     pruned = attach(model, PRESETS["balanced"])
-    assert torch.equal(UNET.sample(pruned, noise), UNET.sample(model, noise))
+    assert torch.equal(case.sample(pruned, noise), case.sample(model, noise))
     (reason,) = last_report(pruned).reasons
-    assert "UNetModel is not a supported" in reason
+    assert f"{name} is not a supported" in reason
     assert "quality" in reason
     assert reason in caplog.text
+
+
+def test_left_to_itself_the_node_gives_them_idle_steps(name):
+    case = CASES[name]
+    pruned = attach(case.build())
+    case.sample(pruned, case.noise(1, case.sizes["square"]), steps=16)
+    report = last_report(pruned)
+    assert report.settings == PRESETS["quality"]
+    assert report.reasons == []
+    assert report.count("idle") > 0

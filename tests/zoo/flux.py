@@ -1,6 +1,7 @@
-"""Flux.1, with a guidance input (dev) and without (schnell), and Flux.2."""
+"""Flux.1, with a guidance input (dev) and without (schnell), Fill, which is given a picture and a mask, and Flux.2."""
 
 import comfy.supported_models
+import torch
 
 from .case import Case
 
@@ -47,6 +48,15 @@ SHARED = {
 CASES = {
     "flux dev": Case(comfy.supported_models.Flux, {**UNET, "guidance_embed": True}, **SHARED),
     "flux schnell": Case(comfy.supported_models.FluxSchnell, {**UNET, "guidance_embed": False}, **SHARED),
+    "flux fill": Case(
+        comfy.supported_models.FluxInpaint,
+        # a picture of 16 channels and a mask of 64
+        {**UNET, "in_channels": 96, "guidance_embed": True},
+        channels=16,
+        context=48,
+        pooled=32,
+        prompt={"concat_latent_image": torch.ones(1, 16, 12, 20), "concat_mask": torch.eye(16).view(1, 1, 16, 16)},
+    ),
     "flux 2": Case(
         comfy.supported_models.Flux2,
         FLUX2,
