@@ -49,9 +49,12 @@ class Selection:
             self._rows[length, first] = (self.indices + start).flatten()
         return self._rows[length, first]
 
-    def repeat(self, times: int) -> Selection:
-        """The same selection for a batch that is ``times`` copies of the batch, one after another."""
-        return self if times == 1 else Selection(self.indices.repeat(times, 1), self.tokens)
+    @classmethod
+    def joined(cls, selections: list[Selection]) -> Selection:
+        """Of the samples of all ``selections``, one after another; they choose as many tokens from as many."""
+        if len(selections) == 1:
+            return selections[0]
+        return cls(torch.cat([selection.indices for selection in selections]), selections[0].tokens)
 
     def gather(self, tokens: torch.Tensor) -> torch.Tensor:
         """[B, N, d] -> the selected tokens [B, k, d]."""

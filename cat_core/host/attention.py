@@ -90,8 +90,8 @@ class PrunedAttention(_Override):
     attended to on its own, which needs no copy of the caches.
 
     Args:
-        selection: of one conditioning's batch.
-        propagation: moves keys and values that are not computed, None leaves them.
+        selections: of every conditioning's batch, all of as many tokens.
+        propagations: of every conditioning, move keys and values that are not computed; None leaves them.
 
     Attributes:
         after: number of rows behind the image tokens, None for all that are not image tokens.
@@ -102,20 +102,20 @@ class PrunedAttention(_Override):
         caches: list[KVCache],
         previous: Attention | None,
         serves: Callable[[int], bool],
-        selection: Selection,
-        propagation: Propagation | None,
+        selections: list[Selection],
+        propagations: list[Propagation | None],
     ):
         super().__init__(caches, previous, serves)
-        self.selection, self.propagation = selection, propagation
+        self.selections, self.propagations = selections, propagations
         self.after: int | None = 0
 
     def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
-        others = k.shape[2 if heads_first else 1] - self.selection.count
+        others = k.shape[2 if heads_first else 1] - self.selections[0].count
         before = 0 if self.after is None else others - self.after
         outputs = []
-        for cache, query, *pair in zip(self.caches, *(self._chunks(t) for t in (q, k, v)), strict=True):
-            rows = _rows(heads_first, *pair)
-            held = cache.renew(self.number, *rows, self.selection, before, self.propagation)
+        parts = zip(self.caches, self.selections, self.propagations, *map(self._chunks, (q, k, v)), strict=True)
+        for cache, selection, propagation, query, *pair in parts:
+            held = cache.renew(self.number, *_rows(heads_first, *pair), selection, before, propagation)
             outputs.append(func(query, *_rows(heads_first, *held)))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 

@@ -45,3 +45,19 @@ class ModelCall:
     @property
     def context_shape(self) -> tuple[int, ...] | None:
         return None if self.context is None else tuple(self.context.shape[1:])
+
+
+Area = tuple[int, ...]
+"""Sizes, then offsets, of a part of the latent, in latent (frames,) rows and columns."""
+
+
+def described(guider: Any, uuid: Any) -> tuple[str | None, Area | None]:
+    """Name that a guider gives the list of a conditioning, and the part of the latent it is for, None for the whole.
+
+    ``guider.conds`` is the host's, areas resolved (``comfy/samplers.py: process_conds``).
+    """
+    for name, conds in guider.conds.items():
+        for cond in conds:
+            if cond.get("uuid") == uuid:
+                return name, tuple(cond["area"]) if "area" in cond else None
+    return None, None

@@ -136,7 +136,8 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
     settings, reason = _settled(guider.model_patcher)
     if "context_handler" in guider.model_options:
         reason = reason or "context windows move over the latent"
-    run = Run(settings, find_family(transformer), transformer, sigmas.tolist(), reason)
+    family = find_family(transformer)
+    run = Run(settings, family, transformer, sigmas.tolist(), guider, tuple(noise.shape), reason)
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
     if type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0):
         run.left_out = {"negative"}

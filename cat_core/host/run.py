@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,12 +19,16 @@ from ..caching.noise import NoiseCache
 from ..report import Call, Report, Step
 from ..settings import CATSettings
 from .attention import CapturingAttention, PrunedAttention
-from .call import Key, ModelCall
+from .call import Area, Key, ModelCall, described
 from .families.family import OVERRIDE, Family
 from .memory import Place, cached_values, places
-from .tokens import TokenGrid
+from .tokens import TokenGrid, part_of_mask
 
 log = logging.getLogger(__name__)
+
+
+Group = tuple[tuple[int, ...], Area | None]
+"""Conditionings of one latent shape and area: they choose tokens together."""
 
 
 @dataclass
@@ -33,6 +37,8 @@ class Branch:
 
     grid: TokenGrid
     kv: KVCache
+    group: Group
+    positive: bool
     noise: NoiseCache | None = None
     reference: torch.Tensor | None = None
     """Noise before the latest full step, which change is measured against."""
@@ -40,6 +46,8 @@ class Branch:
     context_shape: tuple[int, ...] | None = None
     computed_at: int = 0
     """The latest full step."""
+    called_at: int = 0
+    """The latest step that had it."""
 
     @property
     def bytes(self) -> int:
@@ -55,6 +63,8 @@ class Run:
         family: the model's architecture, or None where it is not known.
         transformer: the model's diffusion transformer.
         sigmas: the run's noise levels.
+        guider: the host's guider, which knows the conditionings.
+        noise_shape: [B, C, (T,) H, W] of the whole latent.
         reason: why this run must not be pruned, or None.
     """
 
@@ -64,16 +74,19 @@ class Run:
         family: Family | None,
         transformer: torch.nn.Module,
         sigmas: list[float],
+        guider: Any,
+        noise_shape: tuple[int, ...],
         reason: str | None = None,
     ):
         self.settings, self.family, self.transformer = settings, family, transformer
+        self.guider, self.noise_shape = guider, noise_shape
         self.schedule = Schedule(sigmas, settings)
         cost = family.cost(transformer) if family else None
         self.report = Report(family.name if family else type(transformer).__name__, settings, cost)
         self.active = self._allowed(reason or self.schedule.reason_against())
         self.branches: dict[Key, Branch] = {}
-        self.selectors: dict[tuple[int, ...], Selector] = {}
-        self.selections: dict[tuple[int, ...], Selection] = {}
+        self.selectors: dict[Group, Selector] = {}
+        self.selections: dict[Group, Selection] = {}
         self.masks: list[tuple[Step, Selection, TokenGrid]] = []
         self.steps: dict[int, Step] = {}
         self.step = -1
@@ -124,6 +137,9 @@ class Run:
             self._count(call, call_tokens=self._tokens(call))
             return call.run()
         self.seen.update(call.keys)
+        for key in call.keys:
+            if key in self.branches:
+                self.branches[key].called_at = self.step
         if kind is not StepKind.FULL and not self._allowed(self._reason_for_full(call, kind)):
             kind = StepKind.FULL
         answer = {StepKind.FULL: self._full, StepKind.PRUNED: self._pruned, StepKind.IDLE: self._idle}[kind]
@@ -178,8 +194,10 @@ class Run:
             else:
                 branch.reference = branch.noise.latest
                 branch.noise.update(tokens, self.sigma)
-        for selector in self.selectors.values():
-            selector.refreshed()
+        for branch in branches:
+            # who chooses the tokens knows whether they are stale
+            if branch is self._lead(branch.group):
+                self.selectors[branch.group].refreshed()
         self._note_memory()
         return torch.cat(outputs)
 
@@ -245,29 +263,31 @@ class Run:
     def _pruned(self, call: ModelCall) -> torch.Tensor:
         assert self.family is not None
         branches = [self.branches[key] for key in call.keys]
-        grid = branches[0].grid
-        selection = self._selection(call.keys[0][2])
-        whole_batch = selection.repeat(len(branches))
-        propagation = self.selectors[call.keys[0][2]].propagation(selection)
-        attention = PrunedAttention(
-            [branch.kv for branch in branches], call.options.get(OVERRIDE), self._serves, selection, propagation
-        )
+        selections = [self._selection(branch.group) for branch in branches]
+        propagations = [
+            self.selectors[branch.group].propagation(selection)
+            for branch, selection in zip(branches, selections, strict=True)
+        ]
+        whole_batch = Selection.joined(selections)
+        caches = [branch.kv for branch in branches]
+        attention = PrunedAttention(caches, call.options.get(OVERRIDE), self._serves, selections, propagations)
         with (
             self.family.prune(self.transformer, call.options, call.control, whole_batch, attention) as (hooks, control),
             self.family.attending(self.transformer, hooks, attention) as options,
         ):
             denoised = call.run(options, control)
-        self._count(call, grid.tokens, selection.count)
-        mask = selection.mask()
-        pixels = grid.to_latent(mask)
+        self._count(call, whole_batch.tokens, whole_batch.count)
         outputs = []
-        for branch, x, new in zip(branches, *self._parts(call, call.x, denoised), strict=True):
+        parts = zip(branches, selections, propagations, *self._parts(call, call.x, denoised), strict=True)
+        for branch, selection, propagation, x, new in parts:
             assert branch.noise is not None
+            mask = selection.mask()
             noise = branch.grid.to_tokens((x - new) / self.sigma)
             forecast = branch.noise.at(self.sigma, self.settings.forecast)
             if propagation:
                 forecast = forecast + propagation(selection.gather(noise - forecast))
-            output = torch.where(pixels, new, x - self.sigma * branch.grid.to_latent(forecast))
+            guess = x - self.sigma * branch.grid.to_latent(forecast)
+            output = torch.where(branch.grid.to_latent(mask), new, guess)
             outputs.append(self._settle(branch, output, mask))
             branch.noise.update(noise, self.sigma, mask)
         return torch.cat(outputs)
@@ -306,26 +326,43 @@ class Run:
 
     def _branch(self, key: Key) -> Branch:
         if key not in self.branches:
-            branch = self.branches[key] = Branch(self._grid(key), self._cache())
-            if key[2] not in self.selectors:
-                self.selectors[key[2]] = Selector(self.settings, branch.grid.shape)
+            name, area = described(self.guider, key[0])
+            positive = key[1] == 0 if name is None else name == "positive"
+            group = key[2], area
+            self.branches[key] = Branch(self._grid(key), self._cache(), group, positive, called_at=self.step)
+            if group not in self.selectors:
+                self._add_selector(group, self.branches[key].grid)
         return self.branches[key]
+
+    def _add_selector(self, group: Group, grid: TokenGrid) -> None:
+        settings, (_, area) = self.settings, group
+        if area and settings.focus_mask is not None:
+            settings = replace(settings, focus_mask=part_of_mask(settings.focus_mask, area, self.noise_shape))
+        self.selectors[group] = Selector(settings, grid.shape)
+        # parts of one size may share a call
+        alike = [selector for selector in self.selectors.values() if selector.grid == grid.shape]
+        for selector in alike:
+            selector.count = max(other.count for other in alike)
 
     def _grid(self, key: Key) -> TokenGrid:
         return TokenGrid(key[2][2:], self.family.patch(self.transformer) if self.family else (1, 1, 1))
 
-    def _selection(self, shape: tuple[int, ...]) -> Selection:
-        """This step's selection for latents of ``shape``, from the first conditional branch that has it."""
-        if shape not in self.selections:
-            lead = next((k for k in self.branches if k[2] == shape and k[1] == 0), None)
-            branch = self.branches[lead or next(k for k in self.branches if k[2] == shape)]
-            assert branch.noise is not None
-            assert branch.reference is not None
-            noise = branch.noise.at(self.sigma, self.settings.forecast)
-            selection = self.selectors[shape].select(noise, branch.reference)
-            self.selections[shape] = selection
-            self.masks.append((self.steps[self.step], selection, branch.grid))
-        return self.selections[shape]
+    def _lead(self, group: Group) -> Branch:
+        """The conditioning that chooses the tokens: a positive one, but none that ended before the last step."""
+        branches = [branch for branch in self.branches.values() if branch.group == group]
+        return max(branches, key=lambda b: (b.called_at >= self.step - 1, b.positive, b.called_at))
+
+    def _selection(self, group: Group) -> Selection:
+        """This step's selection of a group."""
+        if group not in self.selections:
+            lead = self._lead(group)
+            assert lead.noise is not None
+            assert lead.reference is not None
+            noise = lead.noise.at(self.sigma, self.settings.forecast)
+            selection = self.selectors[group].select(noise, lead.reference)
+            self.selections[group] = selection
+            self.masks.append((self.steps[self.step], selection, lead.grid))
+        return self.selections[group]
 
     def _tokens(self, call: ModelCall) -> int:
         return self._grid(call.keys[0]).tokens

@@ -56,3 +56,17 @@ class TokenGrid:
         frames, rows, columns = self._volume
         latent = latent[:, :, :frames, :rows, :columns]
         return latent if len(self.size) == 3 else latent.squeeze(2)
+
+
+def part_of_mask(mask: torch.Tensor, area: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
+    """The part of a mask [..., h, w] of any size that lies over an area of a latent of ``shape`` [..., H, W].
+
+    ``area`` has sizes, then offsets, of the latent's last dimensions.
+    """
+    half = len(area) // 2
+    for axis in (-2, -1):
+        size, offset, length = area[half + axis], area[axis], mask.shape[axis]
+        first = min(round(offset * length / shape[axis]), length - 1)
+        last = max(round((offset + size) * length / shape[axis]), first + 1)
+        mask = mask.narrow(axis, first, min(last, length) - first)
+    return mask

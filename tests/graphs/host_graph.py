@@ -223,13 +223,20 @@ def relative(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def side_by_side(build: Build, **knobs: Any) -> SideBySide:
     """Run a graph without and with CAT Pruning; ``knobs`` are those of CAT Pruning Settings."""
-    graph = Graph()
+    stock, graph = _stock(build), Graph()
     settings = graph("CATPruningSettings", **knobs)
-    _, stock = build(graph, lambda model: model)
-    model, pruned = build(graph, lambda model: graph("CATPruning", model=model, settings=settings))
-    latents = graph.run(stock, pruned)
+    model, latent = build(graph, lambda model: graph("CATPruning", model=model, settings=settings))
+    (pruned,) = graph.run(latent)
     (patcher,) = graph.run(model)
-    return SideBySide(*latents, patcher.attachments["cat_pruning"].reports[-1][1])
+    return SideBySide(stock, pruned, patcher.attachments["cat_pruning"].reports[-1][1])
+
+
+@functools.lru_cache(maxsize=100)
+def _stock(build: Build) -> torch.Tensor:
+    """Without CAT Pruning, once for all knobs that a graph is tested with."""
+    graph = Graph()
+    (latent,) = graph.run(build(graph, lambda model: model)[1])
+    return latent
 
 
 def dense(build: Build, run: Any, **knobs: Any) -> torch.Tensor:

@@ -116,7 +116,7 @@ def test_a_refresh_makes_no_token_stale():
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_scatter_inverts_gather(times):
-    selection = Selection(torch.tensor([[0, 2, 3], [1, 2, 4]]), 5).repeat(times)
+    selection = Selection.joined([Selection(torch.tensor([[0, 2, 3], [1, 2, 4]]), 5)] * times)
     x = noise(2 * times, 5)
     kept = selection.scatter(selection.gather(x))
     assert torch.equal(kept, x * selection.mask())

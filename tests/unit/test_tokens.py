@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cat_core.host.tokens import TokenGrid
+from cat_core.host.tokens import TokenGrid, part_of_mask
 
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=3), st.tuples(*[st.integers(1, 3)] * 3))
@@ -33,3 +33,13 @@ def test_a_mask_of_tokens_covers_their_patches():
     mask = torch.tensor([[[True], [False], [False], [True]]])
     expected = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]]
     assert grid.to_latent(mask)[0, 0].int().tolist() == expected
+
+
+def test_a_part_of_a_mask_lies_over_its_area():
+    mask = torch.arange(64.0).view(1, 8, 8)
+    # the latent is twice as large: its area of 4 x 8 from row 8, column 4
+    part = part_of_mask(mask, (4, 8, 8, 4), (1, 16, 16, 16))
+    assert torch.equal(part, mask[:, 4:6, 2:6])
+    # with frames, whose mask is one for all
+    assert torch.equal(part_of_mask(mask, (3, 4, 8, 0, 8, 4), (1, 16, 3, 16, 16)), part)
+    assert part_of_mask(torch.ones(1, 1, 1), (4, 8, 8, 4), (1, 16, 16, 16)).shape == (1, 1, 1)
