@@ -7,7 +7,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from cat_core.host.patcher import attach, last_report
 from cat_core.settings import CATSettings
-from graphs.test_any_graph import IDLE, TOKENS
+from graphs.host_graph import IDLE, TOKENS
 from small import noise_for, sample, small_model
 from zoo import CASES
 

@@ -343,11 +343,14 @@ def test_a_focus_mask_is_one_of_the_picture_for_a_part_of_it_too(focused, least,
     assert all(least <= call.computed <= most for call in run.steps[3].calls)
 
 
-def test_a_focus_mask_over_one_of_two_parts_of_one_size_breaks_nothing():
-    run, latent = focusing(RIGHT, LEFT, RIGHT)
+def test_parts_of_one_size_compute_as_many_tokens_as_the_focus_mask_asks_of_one_of_them():
+    """They may share a call, which has as many tokens of each."""
+    run, latent = focusing((64, 0, 32, 128), LEFT, RIGHT)
     assert run.reasons == []
+    assert {call.computed for step in run.steps for call in step.calls if step.kind == "pruned"} == {16}
     assert run.count("pruned") == PLANNED["tokens"].count("p")
-    assert latent.isfinite().all()
+    stock = side_by_side(parts_of_a_picture(LEFT, RIGHT), **IDLE).stock
+    assert 1e-3 < relative(latent, stock) < MARGIN * 0.16
 
 
 def chosen_after_refreshes(prompts):

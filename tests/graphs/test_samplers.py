@@ -6,7 +6,7 @@ import torch
 
 from cat_core.host.patcher import attach, last_report
 from cat_core.settings import CATSettings
-from graphs.test_any_graph import IDLE, TOKENS
+from graphs.host_graph import IDLE, TOKENS
 from small import conditioning, noise_for, small_model
 
 SAMPLERS, SCHEDULERS = comfy.samplers.SAMPLER_NAMES, comfy.samplers.SCHEDULER_NAMES

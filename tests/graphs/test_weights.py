@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from cat_core.host.patcher import attach, last_report
 from cat_core.settings import CATSettings
-from graphs.test_any_graph import IDLE, NEAR, TOKENS, Item, sampled
+from graphs.host_graph import IDLE, TOKENS
+from graphs.test_passes import NEAR, Item, sampled
 from small import WIDTH, noise_for, sample, small_model
 
 SETTINGS = CATSettings(**TOKENS)
@@ -49,43 +50,11 @@ def merged(wiring, after):
     return wiring.ksampler(wiring.sampled)
 
 
-def hooked(wiring, keyframes):
-    hooks = wiring("CreateHookLora", lora_name="small.safetensors", strength_model=1.0, strength_clip=0.0)
-    if keyframes:
-        first = wiring("CreateHookKeyframe", strength_mult=1.0, start_percent=0.0)
-        late = wiring("CreateHookKeyframe", strength_mult=0.2, start_percent=0.5, prev_hook_kf=first)
-        hooks = wiring("SetHookKeyframes", hooks=hooks, hook_kf=late)
-    pair = wiring(
-        "PairConditioningSetProperties",
-        positive_NEW=wiring.prompt(1),
-        negative_NEW=wiring.prompt(2),
-        strength=1.0,
-        set_cond_area="default",
-        hooks=hooks,
-    )
-    return wiring.ksampler(positive=pair, negative=pair[1])
-
-
-def hooked_beside_plain(wiring):
-    """Hook groups are evaluated apart."""
-    hooks = wiring("CreateHookLora", lora_name="small.safetensors", strength_model=1.0, strength_clip=0.0)
-    inputs = {"cond_NEW": wiring.prompt(5), "strength": 1.0, "set_cond_area": "default", "hooks": hooks}
-    both = wiring(
-        "ConditioningCombine",
-        conditioning_1=wiring.prompt(),
-        conditioning_2=wiring("ConditioningSetProperties", **inputs),
-    )
-    return wiring.ksampler(positive=both)
-
-
 ITEMS = {
     "LoRA before": Item(lambda w: w.ksampler(w.cat(lora(w, w.model)))),
     "LoRA after": Item(lora_after),
     "merge before": Item(lambda w: merged(w, False)),
     "merge after": Item(lambda w: merged(w, True)),
-    "LoRA hooks": Item(lambda w: hooked(w, False)),
-    "LoRA hooks with keyframes": Item(lambda w: hooked(w, True)),
-    "LoRA hooks on one of two prompts": Item(hooked_beside_plain),
 }
 
 
@@ -142,36 +111,3 @@ def test_a_model_that_was_unloaded_between_runs_gives_the_same_picture():
     first = sample(pruned, noise)
     comfy.model_management.unload_all_models()
     assert torch.equal(sample(pruned, noise), first)
-
-
-class Halves:
-    """What the host does where memory is short: every conditioning in a call of its own, at chosen evaluations."""
-
-    def __init__(self, monkeypatch, apart):
-        self.count, self.apart = 0, apart
-        monkeypatch.setattr(comfy.model_management, "get_free_memory", self.free)
-
-    def free(self, device=None, torch_free_too=False):
-        return 0 if self.apart(self.count) else 10**12
-
-
-@pytest.mark.parametrize("apart", [lambda n: True, lambda n: n % 2 == 1, lambda n: n > 4, lambda n: n < 6])
-@pytest.mark.parametrize("knobs", [TOKENS, IDLE], ids=["tokens", "idle"])
-def test_conditionings_that_memory_parts_give_the_same_picture(monkeypatch, apart, knobs):
-    """Also where the split changes in mid-run."""
-    # kept outside, caches do not ask for what is free here
-    settings, noise = CATSettings(**knobs), noise_for(2, 16, 16)
-    expected = sample(attach(small_model(), settings), noise)
-    halves = Halves(monkeypatch, apart)
-    model, calls = small_model(), []
-    model.model.diffusion_model.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
-    monkeypatch.setattr("cat_core.host.memory.Place.reason_too_small", lambda *_: None)
-
-    def next_evaluation(*_):
-        halves.count += 1
-
-    pruned = attach(model, settings)
-    picture = sample(pruned, noise, callback=next_evaluation)
-    assert 2 in calls
-    assert last_report(pruned).reasons == []
-    assert torch.allclose(picture, expected, rtol=1e-4, atol=1e-4)

@@ -2,9 +2,6 @@
 
 import io
 import json
-import re
-import time
-import urllib.request
 
 import numpy as np
 import pytest
@@ -286,25 +283,3 @@ def test_two_samplers_on_one_model_each_report_their_own_run(server, demo):
     outputs = server.run(demo)
     assert outputs[first]["report"][0]["steps"]["pruned"] == 4
     assert outputs[second]["report"][0]["steps"]["pruned"] == 3
-
-
-def interrupt_sampling(server, prompt_id, steps):
-    """Interrupt a prompt in its pruned steps: the sampler's progress bar in the log has come to ten or more."""
-    end = time.monotonic() + 60
-    while not re.search(rf"\d\d/{steps} ", server.log.read_text(errors="replace")):
-        assert time.monotonic() < end, "the sampler does not get on"
-        time.sleep(0.1)
-    urllib.request.urlopen(urllib.request.Request(server.url + "/interrupt", b"{}"), timeout=60).close()
-    with pytest.raises(WorkflowError, match=r'"execution_interrupted".*"node_type": "KSampler"'):
-        server.result(prompt_id, timeout=60)
-
-
-def test_after_an_interrupt_the_same_model_makes_the_same_picture(server, demo):
-    prompt = without_baseline(demo)
-    before = pictures(server, prompt, server.run(prompt), "cat")
-    change(prompt, "KSampler", steps=5000)
-    interrupt_sampling(server, server.queue(prompt), steps=5000)
-    change(prompt, "KSampler", steps=6)
-    outputs = server.run(prompt)
-    assert np.array_equal(before, pictures(server, prompt, outputs, "cat"))
-    assert steps_of(outputs) == {"full": 2, "pruned": 4, "idle": 0, "skipped": 0}

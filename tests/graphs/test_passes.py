@@ -1,8 +1,8 @@
-"""Whatever else is wired in: it works, or it is computed in full as without the node and the report says why.
+"""Several samplers, parts of runs, and nodes that change the model: it works, or it is computed in full and says why.
 
-Every graph is built twice, without and with CAT Pruning, and sampled by the host's executor. With a keep ratio of one
-the latents are equal. With tokens pruned and with idle steps alone they stay near; how near, random weights cannot tell
-of trained ones.
+Conditionings, guidance and batches have files of their own. Every graph is built twice, without and with CAT Pruning,
+and sampled by the host's executor. With a keep ratio of one the latents are equal. With tokens pruned and with idle steps
+alone they stay near; how near, random weights cannot tell of trained ones.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from graphs.host_graph import Graph
+from graphs.host_graph import IDLE, TOKENS, Graph
 
 pytestmark = pytest.mark.usefixtures("pack")
 
-TOKENS = {"keep_ratio": 0.5, "warmup_steps": 3, "refresh_interval": 3, "pruned_interval": 1, "final_full_steps": 1}
-IDLE = {"keep_ratio": 0.0, "warmup_steps": 3, "refresh_interval": 2}
 STEPS = 12
 NEAR = 0.5
 """Relative distance of latents. Unrelated ones are 1 and more apart."""
-AGAIN = "evaluated more than once at a step"
-STARTS = "starts in the middle"
 ANSWERED = "answered by another node, or left out by the sampler"
 
 
@@ -68,42 +64,11 @@ class Wiring:
         )
 
 
-def combined(wiring, second):
-    return wiring("ConditioningCombine", conditioning_1=wiring.prompt(), conditioning_2=second)
-
-
-def ranged(wiring, start, end, seed=5):
-    prompt = wiring.prompt(seed)
-    return wiring("ConditioningSetTimestepRange", conditioning=prompt, start=start, end=end)
-
-
-def area(wiring, **inputs):
-    inputs = {"width": 64, "height": 64, "x": 32, "y": 32, "strength": 1.0, **inputs}
-    return wiring("ConditioningSetArea", conditioning=wiring.prompt(5), **inputs)
-
-
 def mask(wiring, value=1.0, width=128, height=128):
     """White in the left half, or all over."""
     whole = wiring("SolidMask", value=0.0, width=128, height=128)
     half = wiring("SolidMask", value=value, width=width, height=height)
     return wiring("MaskComposite", destination=whole, source=half, x=0, y=0, operation="add")
-
-
-def masked_prompt(wiring, where):
-    half = mask(wiring, width=64)
-    inputs = {"mask": half, "strength": 1.0, "set_cond_area": where}
-    return wiring("ConditioningSetMask", conditioning=wiring.prompt(5), **inputs)
-
-
-def perp_neg(wiring):
-    prompts = {"positive": wiring.prompt(1), "negative": wiring.prompt(2), "empty_conditioning": wiring.prompt(3)}
-    return wiring.custom("PerpNegGuider", model=wiring.cat(wiring.model), cfg=4.0, **prompts)
-
-
-def dual(wiring, style):
-    prompts = {"cond1": wiring.prompt(1), "cond2": wiring.prompt(3), "negative": wiring.prompt(2)}
-    scales = {"cfg_conds": 4.0, "cfg_cond2_negative": 2.0}
-    return wiring.custom("DualCFGGuider", model=wiring.cat(wiring.model), style=style, **scales, **prompts)
 
 
 def advanced(wiring, model, latent, start, end, noise="enable", rest="disable"):
@@ -160,25 +125,9 @@ class Item:
     """Whether the reason is for the whole run, which is then equal to the one without CAT Pruning."""
 
 
-SKIPPED = {"scale": 3.0, "start_percent": 0.01, "end_percent": 0.6}
 CACHING = {"reuse_threshold": 0.2, "start_percent": 0.15, "end_percent": 0.95, "verbose": False}
 WINDOWS = {"context_length": 8, "context_overlap": 2, "dim": 2, "context_schedule": "standard_static"}
 NODES = {
-    "SkipLayerGuidanceSD3": ({"layers": "1", **SKIPPED}, AGAIN, AGAIN),
-    "SkipLayerGuidanceDiT": ({"double_layers": "1", "single_layers": "", **SKIPPED}, AGAIN, AGAIN),
-    "SkipLayerGuidanceDiTSimple": (
-        {"double_layers": "1", "single_layers": "", "start_percent": 0.0, "end_percent": 1.0},
-        "replaces transformer blocks",
-        "replaces transformer blocks",
-    ),
-    "PerturbedAttentionGuidance": ({"scale": 1.0}, AGAIN, AGAIN),
-    "RescaleCFG": ({"multiplier": 0.7}, None, None),
-    "CFGZeroStar": ({}, None, None),
-    "CFGNorm": ({"strength": 1.0}, None, None),
-    "APG": ({"eta": 1.0, "norm_threshold": 5.0, "momentum": 0.0}, None, None),
-    "RenormCFG": ({"cfg_trunc": 100.0, "renorm_cfg": 1.0}, None, None),
-    "TCFG": ({}, None, None),
-    "Mahiro": ({}, None, None),
     "ModelSamplingSD3": ({"shift": 5.0}, None, None),
     "ModelSamplingDiscrete": ({"sampling": "v_prediction", "zsnr": False}, None, None),
     "TomePatchModel": ({"ratio": 0.3}, None, None),
@@ -190,35 +139,7 @@ NODES = {
 }
 ITEMS = {
     "alone": Item(lambda w: w.ksampler()),
-    "cfg 1": Item(lambda w: w.ksampler(cfg=1.0)),
-    "two pictures": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", batch=2))),
-    "four pictures": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", batch=4))),
     "odd sizes": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", batch=2, height=13, width=19))),
-    "prompts of unequal length": Item(lambda w: w.ksampler(positive=w.prompt(1, tokens=9))),
-    "two positive prompts": Item(lambda w: w.ksampler(positive=combined(w, w.prompt(5)))),
-    "concatenated prompts": Item(
-        lambda w: w.ksampler(
-            positive=w("ConditioningConcat", conditioning_to=w.prompt(), conditioning_from=w.prompt(5))
-        )
-    ),
-    "a prompt for an area": Item(lambda w: w.ksampler(positive=combined(w, area(w)))),
-    "two prompts for areas": Item(
-        lambda w: w.ksampler(positive=combined(w, area(w)), negative=area(w, x=0, y=16, height=96))
-    ),
-    "a prompt under a mask": Item(lambda w: w.ksampler(positive=combined(w, masked_prompt(w, "default")))),
-    "a prompt under a mask's bounds": Item(lambda w: w.ksampler(positive=combined(w, masked_prompt(w, "mask bounds")))),
-    "a prompt that starts late": Item(lambda w: w.ksampler(positive=combined(w, ranged(w, 0.5, 1.0))), STARTS),
-    "a prompt that ends early": Item(lambda w: w.ksampler(positive=combined(w, ranged(w, 0.0, 0.5)))),
-    "one prompt after another": Item(
-        lambda w: w.ksampler(
-            positive=w("ConditioningCombine", conditioning_1=ranged(w, 0.0, 0.5, 1), conditioning_2=ranged(w, 0.5, 1.0))
-        ),
-        STARTS,
-    ),
-    "PerpNegGuider": Item(perp_neg),
-    "DualCFGGuider": Item(lambda w: dual(w, "regular")),
-    "DualCFGGuider nested": Item(lambda w: dual(w, "nested")),
-    "BasicGuider": Item(lambda w: w.custom("BasicGuider", model=w.cat(w.model), conditioning=w.prompt())),
     "two halves of KSamplerAdvanced": Item(in_two_halves),
     "part of the steps": Item(
         lambda w: advanced(w, w.cat(w.model), w("SmallLatent", picture=True), 3, 10, rest="enable")
