@@ -1,8 +1,8 @@
 """Several samplers, parts of runs, and nodes that change the model: it works, or it is computed in full and says why.
 
 Conditionings, guidance and batches have files of their own. Every graph is built twice, without and with CAT Pruning,
-and sampled by the host's executor. With a keep ratio of one the latents are equal. With tokens pruned and with idle steps
-alone they stay near; how near, random weights cannot tell of trained ones.
+and sampled by the host's executor. With a keep ratio of one the latents are equal. With tokens pruned and with idle
+steps alone they stay near; how near, random weights cannot tell of trained ones.
 """
 
 from dataclasses import dataclass
