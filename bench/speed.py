@@ -34,7 +34,6 @@ STEPS = {
     "4 blocks": WIDE,
     "8 blocks": replace(WIDE, blocks=8),
     "shorter prompt": replace(WIDE, text=154),
-    "guided": replace(WIDE, text=154, cfg=4.0),
     "smaller picture": replace(WIDE, side=64),
     "PixArt": Setup("PixArt-Sigma", text=300),
     "Flux": Setup("Flux.1 dev", blocks=2, text=512),
@@ -46,33 +45,33 @@ GROWTH: dict[str, list[tuple[float, Setup, list[float]]]] = {
     "batch": [(batch, replace(WIDE, blocks=1, side=64, batch=batch), [0.3]) for batch in (1, 2, 4)],
     "keep ratio": [(ratio, replace(WIDE, blocks=1), [ratio]) for ratio in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 0.999)],
 }
-DEMO_METHODS = ["balanced", "quality", "speed", "paper", "LazyCache 0.1", "LazyCache 0.2", "14 steps", "18 steps"]
+DEMO_METHODS = ["balanced", "quality", "speed", "paper", "LazyCache 0.2", "14 steps"]
 
 
 def plan(rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Everything to measure, by name; what is compared in a target comes first."""
+    """Everything to measure, by name; ``rounds`` are of the models that targets are about, one is enough of others."""
     table: dict[str, Callable[[], dict[str, Any]]] = {}
     for name, setup in STEPS.items():
         ratios = [0.3, 0.75] if setup.blocks == 4 else [0.3]
-        table[f"steps/{name}"] = partial(measure.steps, setup, ratios, rounds)
+        table[f"steps/{name}"] = partial(measure.steps, setup, ratios, rounds if setup in (WIDE, SMALL) else 1)
     for name, setup, warmup, count in (("4 blocks", WIDE, 4, 16), ("demo", SMALL, 0, 28)):
         for preset in ("paper", "balanced"):
             settings = replace(PRESETS[preset], warmup_steps=warmup or PRESETS[preset].warmup_steps)
             table[f"parts/{name}/{preset}"] = partial(measure.parts, setup, settings, count)
-    for steps in (28, 50):
-        table[f"runs/demo/{steps}"] = partial(measure.whole_runs, SMALL, steps, DEMO_METHODS, rounds + 2)
-        table[f"runs/4 blocks/{steps}"] = partial(measure.whole_runs, WIDE, steps, ["paper", "balanced"], rounds)
+    for steps, often in ((28, rounds), (50, 1)):
+        table[f"runs/4 blocks/{steps}"] = partial(measure.whole_runs, WIDE, steps, ["paper", "balanced"], often)
+        table[f"runs/demo/{steps}"] = partial(measure.whole_runs, SMALL, steps, DEMO_METHODS, often + 2)
     for preset in ("unpatched", "balanced", "quality"):
         table[f"peak/{preset}"] = partial(measure.peak, WIDE, preset)
     for axis, points in GROWTH.items():
         for value, setup, ratios in points:
-            table[f"growth/{axis}/{value:g}"] = partial(measure.steps, setup, ratios, rounds)
+            table[f"growth/{axis}/{value:g}"] = partial(measure.steps, setup, ratios, 1)
     return table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="of SD3's width and the demo model")
     parser.add_argument("--only", default="", help="only parts whose name begins so, and no document")
     parser.add_argument("--again", action="store_true", help="measure what was measured before too")
     parser.add_argument("--out", type=Path, default=OUT, help="file of the figures")
