@@ -1,10 +1,14 @@
 """Brings the host into the tests, on the CPU, and the pack's nodes into the host."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+# small models gain nothing from threads, and every core has a test of its own; servers that tests start inherit it
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).resolve().parent
 sys.path += [str(TESTS.parent), str(TESTS)]

@@ -41,7 +41,7 @@ TASKS = {
         ],
         "lint, formatting, import contract, types",
     ),
-    "test": ([["-m", "pytest"]], "check, then all tests"),
+    "test": ([["-m", "pytest", "-n", "auto", "--dist", "loadfile"]], "check, then all tests"),
     "bench-speed": ([["-m", "bench.speed"]], "measure steps and runs, write docs/speed.md (hours; resumes)"),
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
     "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),
