@@ -12,8 +12,8 @@ KNOBS = {"tokens": TOKENS, "idle": IDLE}
 STEPS = 12
 SAME = 1e-4
 """Relative distance of latents that only differ in how the processor rounds; measured up to 1e-6."""
-NEAR = 0.3
-"""Relative distance to the latent without CAT Pruning: twice the largest measured, 0.15."""
+NEAR = 0.34
+"""Relative distance to the latent without CAT Pruning: twice the largest measured, 0.17."""
 
 
 def sampled(graph, cat, latent, **inputs):

@@ -176,19 +176,19 @@ CASES = {
         lambda g: combined(
             g, prompt(g, 1), area(g, prompt(g, 5), 0.3, 0.3, 0.5, 0.4, kind="ConditioningSetAreaPercentage")
         ),
-        0.144,
+        0.143,
         0.132,
         dense=False,
     ),
     "two halves": Case(
         lambda g: combined(g, area(g, prompt(g, 1), 0, 0, 64, 128), area(g, prompt(g, 5), 64, 0, 64, 128)),
-        0.251,
+        0.193,
         0.136,
         dense=False,
     ),
     "an area that starts late": Case(
         lambda g: combined(g, prompt(g, 1), area(g, ranged(g, 5, 0.5, 1.0), 32, 32, 64, 64)),
-        0.143,
+        0.140,
         0.133,
         {"tokens": "fffppfppfppf"},
         dense=False,
@@ -196,7 +196,7 @@ CASES = {
     "masks": Case(lambda g: combined(g, masked(g, 1, 0, 64), masked(g, 5, 64, 64)), 0.149, 0.136),
     "masks' bounds": Case(
         lambda g: combined(g, masked(g, 1, 0, 64, "mask bounds"), masked(g, 5, 48, 80, "mask bounds")),
-        0.209,
+        0.188,
         0.135,
         dense=False,
     ),
@@ -210,7 +210,7 @@ CASES = {
     ),
     "one instead of another": Case(
         lambda g: combined(g, ranged(g, 1, 0.0, 0.7), ranged(g, 5, 0.7, 1.0)),
-        0.111,
+        0.115,
         0.104,
         {"tokens": "fffppfppffpf", "idle": "fffifififfff"},
     ),
