@@ -66,6 +66,7 @@ def noise_for(batch: int, height: int, width: int, seed: int = 1) -> torch.Tenso
     )
 
 
+@torch.no_grad()  # as the host runs nodes; not all of its samplers see to it themselves
 def sample(
     model: comfy.model_patcher.ModelPatcher,
     noise: torch.Tensor,

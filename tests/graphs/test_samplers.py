@@ -21,6 +21,7 @@ def model():
     return small_model()
 
 
+@torch.no_grad()
 def run(model, sampler, scheduler):
     """12 steps of a small picture; the noise that the sampler draws is from the global generator and its seed."""
     noise = noise_for(1, 8, 8)

@@ -87,6 +87,7 @@ class Case:
         control = Residuals(self.control, self.tokens(size))
         return {"control": control, "control_apply_to_uncond": True}
 
+    @torch.no_grad()  # as the host runs nodes; not all of its samplers see to it themselves
     def sample(self, model: Any, noise: torch.Tensor, steps: int = 10, sampler: str = "euler", **extra: Any):
         """The path of the host's KSampler node; ``extra`` goes into both prompts, but for arguments of the host."""
         given = {name: extra.pop(name, None) for name in ("callback", "noise_mask")}
