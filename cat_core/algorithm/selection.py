@@ -27,7 +27,7 @@ class Selection:
 
     indices: torch.Tensor
     tokens: int
-    _rows: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _rows: dict[tuple, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def count(self) -> int:
@@ -48,6 +48,17 @@ class Selection:
             start = torch.arange(len(self.indices), device=self.indices.device).unsqueeze(1) * length + first
             self._rows[length, first] = (self.indices + start).flatten()
         return self._rows[length, first]
+
+    def rows_with_others(self, length: int, first: int) -> torch.Tensor:
+        """As :meth:`rows`, with the rows of a sample that are no image tokens: [B * (length - N + k)], in order."""
+        key = length, first, "others"
+        if key not in self._rows:
+            samples, device = len(self.indices), self.indices.device
+            every = torch.arange(length, device=device).expand(samples, -1)
+            parts = every[:, :first], self.indices + first, every[:, first + self.tokens :]
+            start = torch.arange(samples, device=device).unsqueeze(1) * length
+            self._rows[key] = (torch.cat(parts, 1) + start).flatten()
+        return self._rows[key]
 
     @classmethod
     def joined(cls, selections: list[Selection]) -> Selection:

@@ -98,16 +98,14 @@ def _renew(
     buffer: RowBuffer, rows: torch.Tensor, selection: Selection, first: int, propagation: Propagation | None
 ) -> torch.Tensor:
     held = buffer.read(rows)
-    flat = held.flatten(2)
-    behind, last = first + selection.tokens, first + selection.count
-    if flat.shape[1] - behind != rows.shape[1] - last:
-        raise ValueError(f"{rows.shape[1]} computed rows do not fit {flat.shape[1]} cached ones.")
-    held[:, :first].copy_(rows[:, :first])
-    held[:, behind:].copy_(rows[:, last:])
-    places, computed = selection.rows(flat.shape[1], first), rows[:, first:last].flatten(2).flatten(0, 1)
+    flat, length = held.flatten(2), held.shape[1]
+    if length - selection.tokens != rows.shape[1] - selection.count:
+        raise ValueError(f"{rows.shape[1]} computed rows do not fit {length} cached ones.")
     if propagation:
-        change = computed - flat.flatten(0, 1).index_select(0, places)
-        flat[:, first:behind] += propagation(change.unflatten(0, selection.indices.shape))
-    flat.flatten(0, 1).index_copy_(0, places, computed)
+        image = rows[:, first : first + selection.count].flatten(2)
+        change = image - flat.flatten(0, 1).index_select(0, selection.rows(length, first)).view_as(image)
+        flat[:, first : first + selection.tokens] += propagation(change)
+    # one write for all rows: with small models the number of operations is what renewing costs
+    flat.flatten(0, 1).index_copy_(0, selection.rows_with_others(length, first), rows.flatten(2).flatten(0, 1))
     buffer.write(held)
     return held
