@@ -49,11 +49,11 @@ DEMO_METHODS = ["balanced", "quality", "speed", "paper", "LazyCache 0.2", "14 st
 
 
 def plan(rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Everything to measure, by name; ``rounds`` are of the models that targets are about, one is enough of others."""
+    """Everything to measure, by name; ``rounds`` are of steps and of runs of 28, one is enough of others."""
     table: dict[str, Callable[[], dict[str, Any]]] = {}
     for name, setup in STEPS.items():
         ratios = [0.3, 0.75] if setup.blocks == 4 else [0.3]
-        table[f"steps/{name}"] = partial(measure.steps, setup, ratios, rounds if setup in (WIDE, SMALL) else 1)
+        table[f"steps/{name}"] = partial(measure.steps, setup, ratios, rounds)
     for name, setup, warmup, count in (("4 blocks", WIDE, 4, 16), ("demo", SMALL, 0, 28)):
         for preset in ("paper", "balanced"):
             settings = replace(PRESETS[preset], warmup_steps=warmup or PRESETS[preset].warmup_steps)
@@ -71,7 +71,7 @@ def plan(rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2, help="of SD3's width and the demo model")
+    parser.add_argument("--rounds", type=int, default=2, help="of steps and of runs of 28")
     parser.add_argument("--only", default="", help="only parts whose name begins so, and no document")
     parser.add_argument("--again", action="store_true", help="measure what was measured before too")
     parser.add_argument("--out", type=Path, default=OUT, help="file of the figures")
