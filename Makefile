@@ -17,7 +17,7 @@ check: ## lint, formatting, import contract, types
 test: ## check, then all tests
 	@$(PYTHON) tools/dev.py test
 
-bench-speed: ## measure steps and runs, write docs/speed.md (three quarters of an hour; resumes)
+bench-speed: ## measure steps and runs, write docs/speed.md (45 minutes; resumes)
 	@$(PYTHON) tools/dev.py bench-speed
 
 bench-quality: ## measure quality against cost on the demo model (hours; resumes)

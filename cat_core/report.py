@@ -11,6 +11,8 @@ from .algorithm.macs import ModelCost
 from .settings import CATSettings
 
 KINDS = ("full", "pruned", "idle", "skipped")
+FEW_TOKENS = 256
+"""Below, a step's time hardly depends on tokens: a quarter of them leaves three quarters of it (docs/speed.md)."""
 
 
 @dataclass
@@ -64,18 +66,27 @@ class Report:
     cache_bytes: int = 0
     clusters: np.ndarray | None = None
     """[B, (frames,) rows, columns] cluster numbers."""
+    preview: np.ndarray | None = None
+    """[H, W, 3] in 0..1: colours of the first picture, or of its middle frame, that the run made."""
     finished: bool = False
 
     def count(self, kind: str) -> int:
         """Number of steps of a kind, see :attr:`Step.kind`."""
         return sum(step.kind == kind for step in self.steps)
 
+    def share(self, step: Step) -> float:
+        """What a step computed of a full one, in MACs, or in tokens for a family without a cost formula."""
+        done, whole = self._macs(step.calls) if self.cost else step.tokens
+        return done / whole if whole else 0.0
+
     def macs(self, attention: bool = True) -> tuple[int, int]:
         """(computed, un-accelerated) multiply-accumulates of the run; (0, 0) for a family without a cost formula."""
+        return self._macs([call for step in self.steps for call in step.calls], attention)
+
+    def _macs(self, calls: list[Call], attention: bool = True) -> tuple[int, int]:
         if self.cost is None:
             return 0, 0
         count = self.cost.total if attention else self.cost.linear
-        calls = [call for step in self.steps for call in step.calls]
         done = sum(c.samples * count(c.tokens, c.computed, c.text) for c in calls if c.computed)
         return done, sum(c.samples * count(c.tokens, c.tokens, c.text) for c in calls)
 
@@ -131,9 +142,19 @@ class Report:
                 f"MACs: {whole / 1e12:.3f} T -> {done / 1e12:.3f} T, {1 - done / whole:.1%} saved "
                 f"(linear layers alone {1 - linear_done / linear_whole:.1%})"
             )
-        lines += [f"Ran in full: {reason}." for reason in self.reasons]
-        lines += [f"Note: {note}." for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._remarks()])
+
+    def brief(self) -> str:
+        """The summary, and a line for everything that ran in full or is to be known."""
+        summary = self.summary()
+        return "\n".join([summary[0].upper() + summary[1:], *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        lines = [f"Ran in full: {reason}." for reason in self.reasons] + [f"Note: {note}." for note in self.notes]
+        tokens = max((step.tokens[1] for step in self.steps), default=0)
+        if self.count("pruned") and tokens < FEW_TOKENS:
+            lines.append(f"Note: of a picture of only {tokens} tokens pruned steps save little time.")
+        return lines
 
     def summary(self) -> str:
         """One line: the ratio and the steps that saved something, or that nothing was pruned."""
@@ -142,50 +163,3 @@ class Report:
             return "nothing was pruned"
         ratio = f"{self.mac_ratio:.2f}x fewer MACs, " if self.mac_ratio else ""
         return f"{ratio}{pruned} of {len(self.steps)} steps pruned or idle"
-
-    def picture(self, cell: int = 4, columns: int = 7) -> np.ndarray:
-        """Which tokens each step computed, of the first picture or its middle frame: float32 [H, W, 3] in 0..1.
-
-        One tile a step, in order: computed tokens are bright, others dark, cluster borders are lines. Full steps are
-        wholly bright, idle ones wholly grey. Steps on a grid of another size show no tokens.
-        """
-        grid = next((step.selected.shape[-2:] for step in self.steps if step.selected is not None), (32, 32))
-        tiles = [_tile(step, grid, cell, self.clusters) for step in self.steps] or [np.zeros((64, 64, 3), np.float32)]
-        gap = 6
-        height, width = tiles[0].shape[:2]
-        rows = -(-len(tiles) // columns)
-        across = min(columns, len(tiles))
-        sheet = np.full((rows * (height + gap) + gap, across * (width + gap) + gap, 3), 0.08, np.float32)
-        for i, tile in enumerate(tiles):
-            top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
-            sheet[top : top + height, left : left + width] = tile
-        return sheet
-
-
-_COLOURS = {
-    "full": (0.30, 0.62, 0.95),
-    "pruned": (0.98, 0.72, 0.22),
-    "idle": (0.17, 0.17, 0.19),
-    "skipped": (0.05, 0.05, 0.05),
-}
-
-
-def _tile(step: Step, grid: tuple[int, ...], cell: int, clusters: np.ndarray | None) -> np.ndarray:
-    colour = np.array(_COLOURS[step.kind], np.float32)
-    computed = np.full(grid, step.kind != "pruned")
-    if step.selected is not None and step.selected.shape[-2:] == grid:
-        computed = _shown(step.selected)
-    tile = np.where(computed[..., None], colour, colour * 0.25)
-    tile = tile.repeat(cell, 0).repeat(cell, 1).astype(np.float32)
-    if clusters is not None and clusters.shape[-2:] == grid and step.kind == "pruned":
-        label = _shown(clusters).repeat(cell, 0).repeat(cell, 1)
-        border = np.zeros(label.shape, bool)
-        border[:, 1:] |= label[:, 1:] != label[:, :-1]
-        border[1:] |= label[1:] != label[:-1]
-        tile[border] = 0.75 * tile[border] + 0.25
-    return tile
-
-
-def _shown(batch: np.ndarray) -> np.ndarray:
-    """[B, (frames,) rows, columns] -> the first picture's, or its middle frame's, [rows, columns]."""
-    return batch[0] if batch.ndim == 3 else batch[0, batch.shape[1] // 2]

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..cat_core.host.demo import load_demo
-from .types import CATEGORY
+from .shared import CATEGORY
 
 
 class CATPruningDemoLoader(io.ComfyNode):

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..cat_core.host.patcher import attach, detach
 from ..cat_core.settings import PRESETS
-from .types import CATEGORY, Settings
+from .shared import CATEGORY, Settings, show
 
 AUTOMATIC = "automatic"
 """The preset that the model's family names."""
@@ -17,7 +17,7 @@ class CATPruning(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CATPruning",
-            display_name="CAT Pruning",
+            display_name="CAT Pruning (Speed, Token Cache)",  # what the front end's search looks at
             category=CATEGORY,
             description=(
                 "Makes a diffusion transformer faster: after a warm-up, pruned steps compute only the image tokens "
@@ -47,8 +47,13 @@ class CATPruning(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="Connect to the sampler, and to CAT Pruning Report.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, model, enabled: bool, preset: str = AUTOMATIC, settings=None) -> io.NodeOutput:
-        return io.NodeOutput(attach(model, settings or PRESETS.get(preset)) if enabled else detach(model))
+        if not enabled:
+            show("Off: the model samples as without this node.", cls)
+            return io.NodeOutput(detach(model))
+        # a run comes later than this node: its result is shown when it ends
+        return io.NodeOutput(attach(model, settings or PRESETS.get(preset), lambda report: show(report.brief(), cls)))

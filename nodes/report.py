@@ -1,11 +1,12 @@
 """The node that tells what the last run did."""
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..cat_core.host.patcher import last_report, report_of
+from ..cat_core.picture import draw
 from ..cat_core.report import Report
-from .types import CATEGORY
+from .shared import CATEGORY, show
 
 
 class CATPruningReport(io.ComfyNode):
@@ -31,9 +32,13 @@ class CATPruningReport(io.ComfyNode):
                 io.Image.Output(
                     "steps",
                     display_name="steps",
-                    tooltip="One tile a step: blue is full, grey idle; of orange ones the bright tokens were computed.",
+                    tooltip=(
+                        "Cost of every step, then a tile for each: what was computed is bright, blue at full steps and "
+                        "amber at pruned ones. The last tile shows the clusters."
+                    ),
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -43,8 +48,10 @@ class CATPruningReport(io.ComfyNode):
             report, text = _found(model, latent["samples"])
         except ValueError as error:
             report, text = None, str(error)
-        picture = torch.from_numpy((report or Report("")).picture()).unsqueeze(0)
-        shown = {"text": (text,), "report": (report.to_dict() if report else {},)}
+        picture = torch.from_numpy(draw(report or Report(""))).unsqueeze(0)
+        show(text, cls)
+        preview = ui.PreviewImage(picture, cls=cls).as_dict()
+        shown = {**preview, "text": (text,), "report": (report.to_dict() if report else {},)}
         return io.NodeOutput(latent, text, picture, ui=shown)
 
 

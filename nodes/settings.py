@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..cat_core.settings import CACHE_DEVICES, CACHE_DTYPES, CATSettings
-from .types import CATEGORY, Settings
+from .shared import CATEGORY, Settings
 
 _DEFAULT = CATSettings()
 

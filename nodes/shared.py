@@ -1,6 +1,16 @@
-"""What the nodes share: the settings' socket type, and their place in the menu."""
+"""What the nodes share: the settings' socket type, their place in the menu, and text on a node."""
+
+import sys
 
 from comfy_api.latest import io
 
 CATEGORY = "model/patch/CAT Pruning"
 Settings = io.Custom("CAT_SETTINGS")
+
+
+def show(text: str, node: type[io.ComfyNode]) -> None:
+    """Show lines on a node that asked for ``unique_id``, in the browser that queued the prompt (``server.py``)."""
+    # importing the host's server would start the making of one: where one runs it is there
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if node.hidden is not None and server is not None and server.client_id is not None:
+        server.send_progress_text(text, node.hidden.unique_id, server.client_id)

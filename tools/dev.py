@@ -42,7 +42,7 @@ TASKS = {
         "lint, formatting, import contract, types",
     ),
     "test": ([["-m", "pytest", "-n", "auto", "--dist", "loadfile"]], "check, then all tests"),
-    "bench-speed": ([["-m", "bench.speed"]], "measure steps and runs, write docs/speed.md (three quarters of an hour; resumes)"),
+    "bench-speed": ([["-m", "bench.speed"]], "measure steps and runs, write docs/speed.md (45 minutes; resumes)"),
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
     "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),
     "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),

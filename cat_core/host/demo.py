@@ -243,8 +243,11 @@ def load_demo(path: Path = DEMO_FILE) -> tuple[comfy.model_patcher.ModelPatcher,
         FileNotFoundError, ValueError: see :func:`read_demo_file`.
     """
     tensors, vocabulary = read_demo_file(path)
-    return (
-        _load_model(_part(tensors, "model.")),
-        _load_clip(_part(tensors, "text."), vocabulary),
-        _load_vae(_part(tensors, "vae.")),
+    model, vae = _load_model(_part(tensors, "model.")), _part(tensors, "vae.")
+    # what previews are coloured with: each channel's mean over the pixels of a patch
+    colours = rearrange(vae["to_pixels"].float(), "l (c p) -> l c p", c=3).mean(-1)
+    model.model.latent_format.latent_rgb_factors = colours.tolist()
+    model.model.latent_format.latent_rgb_factors_bias = (
+        rearrange(vae["mean"].float(), "(c p) -> c p", c=3).mean(-1).tolist()
     )
+    return model, _load_clip(_part(tensors, "text."), vocabulary), _load_vae(vae)

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..settings import PRESETS, CATSettings
 from .call import ModelCall
 from .families import find_family
 from .memory import announced
+from .preview import latent_preview
 from .run import Run
 
 KEY = "cat_pruning"
@@ -39,24 +41,28 @@ class Attachment:
     settings: CATSettings | None
     again: bool = False
     """Whether the model carried CAT Pruning already when it was attached."""
+    on_report: Callable[[Report], None] | None = None
+    """Called with the report of every run when it ends."""
     reports: deque[tuple[bytes | None, Report]] = field(default_factory=lambda: deque(maxlen=KEPT_REPORTS))
 
     def on_model_patcher_clone(self) -> Attachment:
         """A clone made by another node has the settings, and reports of its own (``comfy/model_patcher.py: clone``)."""
-        return Attachment(self.settings, self.again)
+        return Attachment(self.settings, self.again, self.on_report)
 
 
-def attach(model: ModelPatcher, settings: CATSettings | None = None) -> ModelPatcher:
+def attach(
+    model: ModelPatcher, settings: CATSettings | None = None, on_report: Callable[[Report], None] | None = None
+) -> ModelPatcher:
     """Return a clone of ``model`` whose sampling runs are pruned; ``model`` itself stays as it is.
 
     Settings of None take the preset that the model's family names, and preset quality for all other models. A model
     that carries CAT Pruning already gets the new settings only. A model that cannot be pruned is returned attached all
-    the same: it samples as before and its report says why.
+    the same: it samples as before and its report says why. ``on_report`` gets every run's report when it ends.
     """
     if KEY in model.attachments:
         log.info("CAT Pruning was applied before; the later settings are used.")
     clone = detach(model)
-    clone.set_attachments(KEY, Attachment(settings, again=KEY in model.attachments))
+    clone.set_attachments(KEY, Attachment(settings, KEY in model.attachments, on_report))
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     if settings and settings.selects_tokens and (reason := _reason_against_tokens(clone)):
@@ -150,11 +156,14 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
     try:
         output = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         made = _fingerprint(output)
+        run.report.preview = latent_preview(guider.model_patcher.get_model_object("latent_format"), output)
         return output
     finally:
         options.pop(KEY, None)
         attachment.reports.append((made, run.close(finished=made is not None)))
         log.info("CAT Pruning on %s: %s", run.report.family, run.report.summary())
+        if attachment.on_report:
+            attachment.on_report(run.report)
 
 
 def _prepare_sampling(executor, model, noise_shape, conds, model_options: dict | None = None) -> Any:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cat_core.algorithm.macs import ModelCost
+from cat_core.picture import BAR, COLOURS, GAP, draw
 from cat_core.report import Call, Report, Step
 from cat_core.settings import CATSettings
 
@@ -101,7 +102,7 @@ def test_the_report_of_nothing_is_short_and_shows_nothing():
     assert empty.text() == "CAT Pruning on SD3: nothing was pruned\nThe run did not finish."
     assert empty.macs() == (0, 0)
     assert empty.mac_ratio is None
-    assert empty.picture().max() < 0.1
+    assert draw(empty).max() < 0.1
     assert json.loads(json.dumps(empty.to_dict()))["per_step"] == []
 
 
@@ -124,49 +125,105 @@ def assert_is_image(picture):
     assert picture.max() <= 1
 
 
+TOP = BAR + GAP + GAP
+"""First row of tiles."""
+
+
 @pytest.mark.parametrize(("steps", "across", "down"), [(1, 1, 1), (7, 7, 1), (8, 7, 2)])
 def test_the_picture_has_a_tile_per_step_seven_in_a_row(steps, across, down):
-    picture = run(*[step(i, 4, grid=(2, 8)) for i in range(steps)]).picture(cell=3)
-    assert picture.shape == (down * (2 * 3 + 6) + 6, across * (8 * 3 + 6) + 6, 3)
+    picture = draw(run(*[step(i, 4, grid=(2, 8)) for i in range(steps)]))
+    assert picture.shape == (BAR + GAP + down * (32 + GAP) + GAP, across * (128 + GAP) + GAP, 3)
     assert_is_image(picture)
     # the last tile is where it belongs
-    last = picture[-12:-6, 6 + (steps - 1) % 7 * 30 :][:, :24]
+    last = picture[-GAP - 32 : -GAP, GAP + (steps - 1) % 7 * (128 + GAP) :][:, :128]
     assert last.max() > 0.5
 
 
 def tile(report, number):
-    """A tile of 4 x 4 tokens, one pixel per token."""
-    left = 6 + number * (4 + 6)
-    return report.picture(cell=1)[6:10, left : left + 4].sum(-1)
+    """A tile of 4 x 4 tokens, 32 pixels a token."""
+    left = GAP + number * (128 + GAP)
+    return draw(report)[TOP : TOP + 128, left : left + 128]
+
+
+def bars(report):
+    """Height in pixels of every step's bar."""
+    picture = draw(report)[:TOP]
+    edges = np.linspace(GAP, picture.shape[1] - GAP, len(report.steps) + 1).astype(int)
+    return [int((picture[:, left + 4].max(-1) > 0.2).sum()) for left in edges[:-1]]
+
+
+def test_bars_are_as_high_as_the_steps_cost():
+    full, again, pruned, idle = bars(typical())
+    assert full == again == BAR
+    assert idle == 2
+    few, whole = FEW + 2 * 4 * 16, FULL + 2 * 16 * 16
+    assert pruned == round(few / whole * BAR)
+
+
+def test_bars_count_tokens_where_macs_are_unknown():
+    assert bars(run(step(0, 16), step(1, 4), cost=None)) == [BAR, BAR // 4]
 
 
 def test_computed_tokens_are_bright_and_others_dark():
-    shown = tile(typical(), 2)
-    assert shown[0].min() > 2 * shown[1:].max()
+    shown = tile(typical(), 2).sum(-1)
+    assert shown[:32].min() > 2 * shown[32:].max()
 
 
 def test_full_tiles_are_bright_all_over_and_idle_ones_dark_all_over():
-    full, idle = tile(typical(), 0), tile(typical(), 3)
+    full, idle = (tile(typical(), number).sum(-1) for number in (0, 3))
     assert np.ptp(full) == np.ptp(idle) == 0
     assert full[0, 0] > 2 * idle[0, 0]
+
+
+def test_tiles_lie_over_the_preview():
+    preview = np.zeros((8, 8, 3), np.float32)
+    preview[:, 4:] = 1
+    full, pruned, idle = (tile(run(*typical().steps, preview=preview), number) for number in (0, 2, 3))
+    assert np.allclose(full[0, 0], 0.35 * np.array(COLOURS["full"]), atol=1e-6)
+    for shown in (full, pruned, idle):
+        assert shown[:, 64:].min() > shown[:, :64].min()
+    assert np.allclose(idle[0, [0, -1]], [[0] * 3, [0.25] * 3])
 
 
 def test_borders_between_clusters_are_lines():
     clusters = np.repeat([[0, 0, 1, 1]], 4, 0)[None]
     plain, lined = tile(typical(), 2), tile(run(*typical().steps, clusters=clusters), 2)
-    changed = plain != lined
-    assert changed[:, 2].all()
-    assert changed.sum() == 4
+    changed = (plain != lined).any(-1)
+    assert changed[:, 64].all()
+    assert changed.sum() == 128
+
+
+def test_the_last_tile_shows_every_cluster_in_a_colour_of_its_own():
+    clusters = np.arange(16).reshape(1, 4, 4)
+    shown = tile(run(*typical().steps, clusters=clusters), 4)
+    middles = shown[16::32, 16::32].reshape(-1, 3)
+    assert len(np.unique(middles.round(4), axis=0)) == 16
 
 
 def test_the_picture_shows_the_first_of_a_batch():
     alone, batch = step(0, 4), step(0, 4, samples=2)
     batch.selected[1] = True
-    assert np.array_equal(run(alone).picture(), run(batch).picture())
+    assert np.array_equal(draw(run(alone)), draw(run(batch)))
 
 
 @pytest.mark.parametrize("clusters", [None, np.zeros((1, 4, 4), int)])
 def test_areas_of_changing_size_can_be_shown(clusters):
     # an area prompt that ends in the middle of a run leaves masks of two sizes
     steps = [step(0, 4, grid=(4, 4)), step(1, 4, grid=(8, 8)), step(2, 4, grid=(2, 8)), step(3, 16)]
-    assert_is_image(run(*steps, clusters=clusters).picture())
+    assert_is_image(draw(run(*steps, clusters=clusters)))
+
+
+def test_a_few_lines_for_the_node_say_what_was_saved_and_why_not_more():
+    report = run(*typical().steps, reasons=["the moon is full"], notes=["it rained"])
+    done, whole = report.macs()
+    first, *others = report.brief().splitlines()
+    assert first == f"{whole / done:.2f}x fewer MACs, 2 of 4 steps pruned or idle"
+    assert others[:2] == ["Ran in full: the moon is full.", "Note: it rained."]
+    assert run(step(0, 16)).brief() == "Nothing was pruned"
+
+
+def test_small_grids_are_said_to_save_little():
+    assert "only 16 tokens" in typical().text()
+    assert "tokens pruned" not in run(step(0, 16), step(1, 0)).text()
+    large = Step(0, 1.0, [Call(1, 256, 100, 3)])
+    assert "only" not in run(large).text()
