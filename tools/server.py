@@ -80,12 +80,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(*options: str, attention: str = "pytorch") -> Iterator[Server]:
+def running_server(*options: str, attention: str = "pytorch", metadata: bool = False) -> Iterator[Server]:
     """Start a server in a folder of its own and stop it in the end.
 
     Args:
         options: more of the host's command line; those that choose a place for models are not allowed with the CPU.
         attention: the host's attention, ``pytorch``, ``split`` or ``quad``.
+        metadata: whether pictures are saved with their workflow.
 
     Raises:
         RuntimeError: it does not come up; the end of its log is in the message.
@@ -96,7 +97,8 @@ def running_server(*options: str, attention: str = "pytorch") -> Iterator[Server
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "server.log")
         command = [sys.executable, str(HOST / "main.py"), "--cpu", f"--use-{attention}-cross-attention"]
-        command += ["--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch", "--disable-metadata"]
+        command += ["--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"]
+        command += [] if metadata else ["--disable-metadata"]
         for name in ("output", "temp", "input", "user"):
             Path(folder, name).mkdir()
             command += [f"--{name}-directory", str(Path(folder, name))]

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 from cat_core.settings import CATSettings
 from tools.host import HOST, ROOT
@@ -13,6 +14,8 @@ from tools.server import WorkflowError, running_server
 from tools.workflow import load_api
 
 DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
+GOLDEN = sorted((ROOT / "tests" / "golden").glob("*/*.json"))
+"""Workflows as earlier versions saved them."""
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 MODEL_FILES = {"ckpt_name", "unet_name", "vae_name", "clip_name", *(f"clip_name{n}" for n in range(1, 5))}
 CATEGORY = "model/patch/CAT Pruning"
@@ -38,12 +41,14 @@ INPUTS = {
         "focus_mask": None,
     },
     "CATPruningReport": {"model": None, "latent": None},
+    "CATPruningCompare": {"reference": None, "image": None},
     "CATPruningDemoLoader": {},
 }
 OUTPUTS = {
     "CATPruning": ["MODEL"],
     "CATPruningSettings": ["CAT_SETTINGS"],
     "CATPruningReport": ["LATENT", "STRING", "IMAGE"],
+    "CATPruningCompare": ["STRING", "IMAGE"],
     "CATPruningDemoLoader": ["MODEL", "CLIP", "VAE"],
 }
 BASIC = {"keep_ratio", "clusters", "refresh_interval", "pruned_interval", "warmup_steps", "focus_mask"}
@@ -200,6 +205,39 @@ def test_a_workflow_takes_a_preset(info, path):
     assert "settings" not in values
 
 
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_workflows_of_earlier_versions_still_load(info, path):
+    prompt = load_api(path, info)
+    for node in prompt.values():
+        known = info[node["class_type"]]
+        assert set(known["input"].get("required", {})) <= set(node["inputs"]) <= set(all_inputs(known))
+
+
+def test_the_demo_workflow_of_the_first_version_still_runs(server, info):
+    prompt = load_api(ROOT / "tests" / "golden" / "0.1.0" / DEMO.name, info)
+    change(prompt, "EmptySD3LatentImage", width=256, height=256)
+    (report,) = reports(server.run(prompt))
+    assert (report["steps"]["full"], report["steps"]["pruned"], report["steps"]["idle"]) == (10, 5, 13)
+
+
+def test_pictures_are_compared(server, demo):
+    reference, image = (
+        demo[number_of(demo, filename_prefix=prefix)]["inputs"]["images"] for prefix in ("baseline", "cat")
+    )
+    demo["100"] = {"class_type": "CATPruningCompare", "inputs": {"reference": reference, "image": image}}
+    demo["101"] = {"class_type": "PreviewAny", "inputs": {"source": ["100", 0]}}
+    demo["102"] = {"class_type": "CATPruningCompare", "inputs": {"reference": image, "image": image}}
+    demo["103"] = {"class_type": "PreviewAny", "inputs": {"source": ["102", 0]}}
+    outputs = server.run(demo)
+    (baseline,), (cat,) = (pictures(server, demo, outputs, prefix) for prefix in ("baseline", "cat"))
+    psnr = peak_signal_noise_ratio(baseline, cat)
+    # saved pictures are rounded to 8 bits
+    assert float(outputs["101"]["text"][0].split()[1]) == pytest.approx(psnr, abs=0.2)
+    assert outputs["103"]["text"] == ["The pictures are equal."]
+    (shown,) = outputs["100"]["images"]
+    assert np.asarray(Image.open(io.BytesIO(server.image(shown)))).shape == baseline.shape
+
+
 def test_the_demo_workflow_starts_from_the_defaults(info):
     prompt = load_api(DEMO, info)
     (values,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "CATPruningSettings"]
@@ -216,8 +254,9 @@ def test_the_demo_workflow_prunes_and_reports_it(server, demo):
     assert report["reasons"] == []
     # 30 % of 16 x 16 tokens
     assert [step["computed"] for step in report["per_step"]] == [256] * 2 + [77] * 4
-    (preview,) = [output["text"][0] for output in outputs.values() if "text" in output and "report" not in output]
-    assert "2 full, 4 pruned" in preview
+    (shown,) = [output for output in outputs.values() if "report" in output]
+    assert "2 full, 4 pruned" in shown["text"][0]
+    assert len(shown["images"]) == 1
 
 
 def test_switched_off_the_picture_is_exactly_the_one_without_the_node(server, demo):

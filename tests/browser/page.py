@@ -1,0 +1,144 @@
+"""What a user does in ComfyUI's front end."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+WAIT = 60_000
+"""Milliseconds for anything: a server on a loaded machine is slow."""
+
+
+class ComfyPage:
+    """The front end in one browser window; ``look`` is ``classic`` or ``vue``."""
+
+    def __init__(self, page, server, look: str, screenshots: Path | None):
+        self.page, self.server, self.look, self.screenshots = page, server, look, screenshots
+        page.set_default_timeout(WAIT)
+        # no banner that offers the other look
+        page.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
+        page.goto(server.url)
+        page.get_by_test_id("queue-button").wait_for()
+
+    def open_template(self, pack: str, name: str) -> None:
+        """From the template browser."""
+        self.browse_templates(pack)
+        self.page.get_by_test_id(f"template-workflow-{name}").click()
+        self.page.wait_for_function("app.graph.nodes.some(node => node.type.startsWith('CATPruning'))")
+
+    def browse_templates(self, pack: str) -> None:
+        """Open the template browser at a pack's templates."""
+        self.page.get_by_role("button", name="Templates").first.click()
+        self.page.get_by_role("dialog").get_by_text(pack, exact=True).click()
+
+    def open_file(self, path: Path) -> None:
+        """Load a workflow file."""
+        self.page.evaluate("workflow => app.loadGraphData(workflow)", json.loads(path.read_text(encoding="utf-8")))
+        self.page.wait_for_function("app.graph.nodes.some(node => node.type.startsWith('CATPruning'))")
+
+    def number(self, kind: str) -> int:
+        """Number of the one node of a type."""
+        (found,) = self.page.evaluate("kind => app.graph.nodes.filter(n => n.type == kind).map(n => n.id)", kind)
+        return found
+
+    def set(self, kind: str, **values: Any) -> None:
+        """Set widgets past the interface: for what a test does not look at."""
+        self.page.evaluate(
+            """([number, values]) => {
+                for (const widget of app.graph.getNodeById(number).widgets)
+                    if (widget.name in values) widget.value = values[widget.name];
+            }""",
+            [self.number(kind), values],
+        )
+
+    def look_at(self, *kinds: str, scale: float = 1.0) -> None:
+        """Move the canvas so that the first node of these types stands in the middle of the left edge."""
+        self.page.evaluate(
+            """([number, scale]) => {
+                const node = app.graph.getNodeById(number), view = app.canvas.ds;
+                view.scale = scale;
+                view.offset = [120 / scale - node.pos[0], 220 / scale - node.pos[1]];
+                app.canvas.setDirty(true, true);
+            }""",
+            [self.number(kinds[0]), scale],
+        )
+        self.page.wait_for_timeout(1500)
+
+    def type_number(self, kind: str, widget: str, value: float) -> None:
+        """Change a number as a user does."""
+        number = self.number(kind)
+        if self.look == "vue":
+            field = self.page.locator(f'[data-node-id="{number}"]').get_by_label(widget)
+            field.fill(str(value))
+            field.press("Enter")
+            return
+        place = self.page.evaluate(
+            """([number, name]) => {
+                const node = app.graph.getNodeById(number);
+                const widget = node.widgets.find(one => one.name == name);
+                const frame = app.canvas.canvas.getBoundingClientRect();
+                const middle = [node.pos[0] + node.size[0] - 80, node.pos[1] + widget.last_y + 10];
+                const [x, y] = app.canvas.ds.convertOffsetToCanvas(middle);
+                return [x + frame.left, y + frame.top];
+            }""",
+            [number, widget],
+        )
+        self.page.mouse.dblclick(*place)
+        self.page.locator(".graphdialog input").fill(str(value))
+        self.page.keyboard.press("Enter")
+
+    def run(self) -> None:
+        """Press the button, and wait until the server has nothing left to do."""
+        before = len(self.server.get("/history"))
+        self.page.get_by_test_id("queue-button").click()
+        while len(self.server.get("/history")) == before:
+            self.page.wait_for_timeout(300)
+        # the last messages are still on their way
+        self.page.wait_for_timeout(2000)
+
+    def output(self, kind: str) -> dict[str, Any]:
+        """What a node's last run gave to the interface."""
+        return self.page.evaluate("number => app.nodeOutputs[number]", self.number(kind))
+
+    def shown_text(self, kind: str) -> str:
+        """The lines that stand on a node."""
+        widgets = "number => app.graph.getNodeById(number).widgets.filter(w => w.name == '$$node-text-preview')"
+        (text,) = self.page.evaluate(f"number => ({widgets})(number).map(w => w.value)", self.number(kind))
+        return text
+
+    def shown_pictures(self, number: int) -> int:
+        """How many pictures a node shows."""
+        if self.look == "vue":
+            pictures = self.page.locator(f'[data-node-id="{number}"] img').all()
+            return sum(picture.evaluate("picture => picture.naturalWidth > 0") for picture in pictures)
+        return self.page.evaluate("number => (app.graph.getNodeById(number).imgs ?? []).length", number)
+
+    def drop(self, content: bytes, name: str, kind: str) -> None:
+        """Drop a file onto the canvas."""
+        self.page.evaluate(
+            """async ([content, name, type]) => {
+                const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+                const data = new DataTransfer();
+                data.items.add(new File([bytes], name, {type}));
+                const place = {clientX: 800, clientY: 900, bubbles: true, cancelable: true, dataTransfer: data};
+                for (const event of ["dragenter", "dragover", "drop"])
+                    app.canvas.canvas.dispatchEvent(new DragEvent(event, place));
+            }""",
+            [base64.b64encode(content).decode(), name, kind],
+        )
+
+    def search(self, words: str) -> list[str]:
+        """Names of the nodes that the search box offers."""
+        box = self.page.get_by_placeholder("Search Nodes...")
+        if not box.count():
+            self.page.evaluate("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+            box.wait_for()
+        box.fill(words)
+        self.page.wait_for_timeout(1000)
+        return self.page.get_by_role("option").all_inner_texts()
+
+    def photograph(self, name: str) -> None:
+        """Keep a picture of the window, if any are wanted."""
+        if self.screenshots:
+            self.screenshots.mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=self.screenshots / f"{name}.png")

@@ -1,0 +1,102 @@
+"""The pack as a user meets it: ComfyUI's own front end in a real browser, classic nodes and "Nodes 2.0"."""
+
+import pytest
+
+from tools.host import ROOT
+
+WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
+COMPARE = ROOT / "workflows" / "cat_pruning_compare.json"
+NODES = {"CATPruning", "CATPruningSettings", "CATPruningReport", "CATPruningCompare", "CATPruningDemoLoader"}
+
+
+def small(comfy):
+    """A picture that takes a second."""
+    comfy.set("EmptySD3LatentImage", width=256, height=256)
+
+
+def steps(comfy):
+    return comfy.output("CATPruningReport")["report"][0]["steps"]
+
+
+def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
+    comfy.browse_templates("cat-pruning")
+    for name in WORKFLOWS:
+        card = comfy.page.get_by_test_id(f"template-workflow-{name}")
+        card.scroll_into_view_if_needed()
+        picture = card.locator("img").first
+        picture.wait_for()
+        comfy.page.wait_for_function("picture => picture.naturalWidth > 0", arg=picture.element_handle())
+    comfy.page.get_by_test_id(f"template-workflow-{WORKFLOWS[0]}").scroll_into_view_if_needed()
+    comfy.photograph(f"templates_{comfy.look}")
+
+
+def test_the_demo_runs_from_the_template_browser_and_shows_what_it_did(comfy):
+    comfy.open_template("cat-pruning", "cat_pruning_demo")
+    comfy.look_at("CATPruningSettings", scale=0.75)
+    comfy.run()
+    assert comfy.shown_text("CATPruning") == "2.03x fewer MACs, 18 of 28 steps pruned or idle"
+    assert "10 full, 5 pruned, 13 idle" in comfy.shown_text("CATPruningReport")
+    savers = comfy.page.evaluate("app.graph.nodes.filter(n => n.type == 'SaveImage').map(n => n.id)")
+    comfy.photograph(f"demo_{comfy.look}")
+    assert [comfy.shown_pictures(number) for number in [*savers, comfy.number("CATPruningReport")]] == [1] * 4
+
+
+def test_pictures_are_compared_on_the_node(comfy):
+    comfy.open_file(COMPARE)
+    comfy.look_at("CATPruningReport", scale=0.9)
+    comfy.run()
+    assert comfy.shown_text("CATPruningCompare").startswith("PSNR ")
+    assert comfy.shown_pictures(comfy.number("CATPruningCompare")) == 1
+    comfy.photograph(f"compare_{comfy.look}")
+
+
+@pytest.mark.parametrize("word", ["cat", "prune", "token", "speed", "cache"])
+def test_the_search_box_finds_the_node(comfy, word):
+    found = comfy.search(word)
+    assert any(option.startswith("CAT Pruning") for option in found[:4]), found
+    comfy.photograph(f"search_{word}_{comfy.look}")
+
+
+def test_a_knob_changed_by_hand_changes_the_run(comfy):
+    comfy.open_file(DEMO)
+    small(comfy)
+    comfy.look_at("CATPruningSettings")
+    comfy.type_number("CATPruningSettings", "pruned_interval", 1)
+    comfy.run()
+    assert steps(comfy) == {"full": 10, "pruned": 18, "idle": 0, "skipped": 0}
+
+
+def test_a_bad_value_gets_the_hosts_own_error_by_name(comfy):
+    comfy.open_file(DEMO)
+    comfy.set("CATPruningSettings", keep_ratio=2)
+    # with a branch that is right the host runs that one and marks the other
+    comfy.page.evaluate("app.graph.nodes.filter(n => n.title == 'Without CAT Pruning').forEach(n => app.graph.remove(n))")
+    comfy.page.get_by_test_id("queue-button").click()
+    dialog = comfy.page.get_by_role("dialog")
+    dialog.get_by_text("bigger than max of 1").first.wait_for()
+    assert "keep_ratio" in dialog.inner_text()
+    comfy.photograph(f"bad_value_{comfy.look}")
+
+
+def test_a_saved_picture_brings_its_workflow_back(comfy):
+    comfy.open_file(DEMO)
+    small(comfy)
+    comfy.set("CATPruningSettings", clusters=7)
+    comfy.run()
+    outputs = comfy.page.evaluate("app.nodeOutputs")
+    (described,) = [
+        image for output in outputs.values() for image in output["images"] if image["filename"].startswith("cat_")
+    ]
+    picture = comfy.server.image(described)
+    comfy.page.evaluate("app.graph.clear()")
+    comfy.drop(picture, "cat.png", "image/png")
+    comfy.page.wait_for_function("app.graph.nodes.some(node => node.type == 'CATPruningSettings')")
+    number = comfy.number("CATPruningSettings")
+    assert comfy.page.evaluate("number => app.graph.getNodeById(number).widgets[1].value", number) == 7
+
+
+def test_help_is_shown_for_every_node(comfy):
+    for name in sorted(NODES):
+        page = comfy.server.get(f"/extensions/cat-pruning/docs/{name}.md").decode()
+        assert page.startswith("# CAT Pruning")
