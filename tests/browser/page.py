@@ -69,8 +69,9 @@ class ComfyPage:
         number = self.number(kind)
         if self.look == "vue":
             field = self.page.locator(f'[data-node-id="{number}"]').get_by_label(widget)
-            field.fill(str(value))
-            field.press("Enter")
+            field.press("ControlOrMeta+a")
+            field.press_sequentially(str(value))
+            field.press("Tab")
             return
         place = self.page.evaluate(
             """([number, name]) => {
