@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test bench-speed bench-quality families train clean
+.PHONY: help setup demo check test test-browser screenshots bench-speed bench-quality families train clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,8 +14,14 @@ demo: ## generate the demo picture with and without CAT Pruning, into demo/out
 check: ## lint, formatting, import contract, types
 	@$(PYTHON) tools/dev.py check
 
-test: ## check, then all tests
+test: ## check, then all tests but those with a browser
 	@$(PYTHON) tools/dev.py test
+
+test-browser: ## use the nodes in ComfyUI's front end; wants Chromium
+	@$(PYTHON) tools/dev.py test-browser
+
+screenshots: ## test-browser, and keep pictures in docs/screenshots
+	@$(PYTHON) tools/dev.py screenshots
 
 bench-speed: ## measure steps and runs, write docs/speed.md (45 minutes; resumes)
 	@$(PYTHON) tools/dev.py bench-speed

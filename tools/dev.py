@@ -41,7 +41,15 @@ TASKS = {
         ],
         "lint, formatting, import contract, types",
     ),
-    "test": ([["-m", "pytest", "-n", "auto", "--dist", "loadfile"]], "check, then all tests"),
+    "test": (
+        [["-m", "pytest", "-n", "auto", "--dist", "loadfile", "--ignore=tests/browser"]],
+        "check, then all tests but those with a browser",
+    ),
+    "test-browser": ([["-m", "pytest", "tests/browser"]], "use the nodes in ComfyUI's front end; wants Chromium"),
+    "screenshots": (
+        [["-m", "pytest", "tests/browser", "--screenshots", "docs/screenshots"]],
+        "test-browser, and keep pictures in docs/screenshots",
+    ),
     "bench-speed": ([["-m", "bench.speed"]], "measure steps and runs, write docs/speed.md (45 minutes; resumes)"),
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
     "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),

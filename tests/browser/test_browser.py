@@ -7,6 +7,7 @@ from tools.host import ROOT
 WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
 COMPARE = ROOT / "workflows" / "cat_pruning_compare.json"
+SUBGRAPH = ROOT / "subgraphs" / "KSampler with CAT Pruning.json"
 NODES = {"CATPruning", "CATPruningSettings", "CATPruningReport", "CATPruningCompare", "CATPruningDemoLoader"}
 
 
@@ -56,6 +57,34 @@ def test_the_search_box_finds_the_node(comfy, word):
     found = comfy.search(word)
     assert any(option.startswith("CAT Pruning") for option in found[:4]), found
     comfy.photograph(f"search_{word}_{comfy.look}")
+
+
+PUT_IN_PLACE = """() => {
+    const all = app.graph.nodes, of = kind => all.filter(node => node.type == kind);
+    const replaced = ["KSampler", "CATPruning", "CATPruningSettings", "CATPruningReport"];
+    all.filter(node => replaced.includes(node.type)).forEach(node => app.graph.remove(node));
+    const [loader] = of("CATPruningDemoLoader"), [positive, negative] = of("CLIPTextEncode");
+    const [latent] = of("EmptySD3LatentImage"), [decoder, other] = of("VAEDecode");
+    const sampler = all.find(node => node.subgraph);
+    [loader, positive, negative, latent].forEach((node, slot) => node.connect(0, sampler, slot));
+    sampler.connect(0, decoder, 0);
+    app.graph.remove(other);
+    return sampler.widgets.length;
+}"""
+
+
+def test_the_subgraph_is_found_and_runs(comfy):
+    comfy.open_file(DEMO)
+    small(comfy)
+    comfy.search("KSampler with CAT")
+    comfy.page.get_by_role("option").filter(has_text=SUBGRAPH.stem).click()
+    comfy.page.wait_for_function("app.graph.nodes.some(node => node.subgraph)")
+    # preset, seed and what follows it, steps, cfg, sampler, scheduler, denoise
+    assert comfy.page.evaluate(PUT_IN_PLACE) == 8
+    comfy.run()
+    outputs = comfy.page.evaluate("app.nodeOutputs").values()
+    (text,) = [output["text"][0] for output in outputs if "report" in output]
+    assert "10 full, 5 pruned, 13 idle" in text
 
 
 def test_a_knob_changed_by_hand_changes_the_run(comfy):
