@@ -45,7 +45,7 @@ def test_the_demo_runs_from_the_template_browser_and_shows_what_it_did(comfy):
 
 def test_pictures_are_compared_on_the_node(comfy):
     comfy.open_file(COMPARE)
-    comfy.look_at("CATPruningReport", scale=0.9)
+    comfy.look_at("CATPruningReport", scale=0.7)
     comfy.run()
     assert comfy.shown_text("CATPruningCompare").startswith("PSNR ")
     assert comfy.shown_pictures(comfy.number("CATPruningCompare")) == 1
@@ -100,7 +100,8 @@ def test_a_bad_value_gets_the_hosts_own_error_by_name(comfy):
     comfy.open_file(DEMO)
     comfy.set("CATPruningSettings", keep_ratio=2)
     # with a branch that is right the host runs that one and marks the other
-    comfy.page.evaluate("app.graph.nodes.filter(n => n.title == 'Without CAT Pruning').forEach(n => app.graph.remove(n))")
+    baseline = "app.graph.nodes.filter(node => node.title == 'Without CAT Pruning')"
+    comfy.page.evaluate(f"{baseline}.forEach(node => app.graph.remove(node))")
     comfy.page.get_by_test_id("queue-button").click()
     dialog = comfy.page.get_by_role("dialog")
     dialog.get_by_text("bigger than max of 1").first.wait_for()
