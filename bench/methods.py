@@ -22,7 +22,7 @@ LOW_STEPS = 12
 
 # Groups. The methods of one group form a cost-quality curve.
 OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"
-ABLATION, PUBLISHED = "balanced, one ingredient off", "paper"
+ABLATION, KNOBS, PUBLISHED = "balanced, one ingredient off", "balanced, one knob turned", "paper"
 FEWER, LAZY, EASY, COMBINED = "fewer steps", "LazyCache", "EasyCache", "with LazyCache"
 
 BALANCED = PRESETS["balanced"]
@@ -44,6 +44,27 @@ OFF: dict[str, dict[str, Any]] = {
     "one cluster": {"clusters": 1},
     "100 clusters": {"clusters": 100},
     "by change alone, no cluster quotas": {"cluster_share": 0.0},
+}
+# Knobs turned the other ways that a user may try.
+TURNED: dict[str, dict[str, Any]] = {
+    "keep ratio 0.5": {"keep_ratio": 0.5},
+    "keep ratio 0.9": {"keep_ratio": 0.9},
+    "refresh interval 3": {"refresh_interval": 3},
+    "refresh interval 8": {"refresh_interval": 8},
+    "pruned interval 1": {"pruned_interval": 1},
+    "pruned interval 4": {"pruned_interval": 4},
+    "8 warm-up steps": {"warmup_steps": 8},
+    "1 final full step": {"final_full_steps": 1},
+    "4 final full steps": {"final_full_steps": 4},
+    "cluster share 0.6": {"cluster_share": 0.6},
+    "staleness decay 0": {"staleness_decay": 0.0},
+    "staleness decay 1": {"staleness_decay": 1.0},
+    "position weight 0": {"position_weight": 0.0},
+    "position weight 10": {"position_weight": 10.0},
+    "forecast 1": {"forecast": 1.0},
+    "correction 0.5": {"correction": 0.5},
+    "propagation 0.5": {"propagation": 0.5},
+    "caches as float8": {"cache_dtype": "float8_e4m3fn"},
 }
 LAZY_THRESHOLDS = (0.05, 0.1, 0.2)
 EASY_THRESHOLDS = (0.2,)
@@ -109,6 +130,7 @@ def methods(steps: int) -> list[Method]:
         *_ours({"as published": PAPER}, PUBLISHED, steps),
         *_ours(changed(BALANCED, OFF), ABLATION, steps),
         *(Method(name, ABLATION, steps, BALANCED, selector=name) for name in SELECTORS),
+        *_ours(changed(BALANCED, TURNED), KNOBS, steps),
         *_fewer(scaled, steps),
         *(Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS),
         *(Method(f"EasyCache {threshold:g}", EASY, steps, None, (EASY, threshold)) for threshold in EASY_THRESHOLDS),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -162,6 +163,9 @@ def test_every_input_and_output_has_a_tooltip(info, name):
 def test_every_node_has_a_help_page(server, name):
     page = server.get(f"/extensions/cat-pruning/docs/{name}.md").decode()
     assert all(f"**{key}**" in page or f"`{key}`" in page for key in INPUTS[name])
+    pictures = re.findall(r"!\[.+\]\((.+)\)", page)
+    assert pictures
+    assert all(server.get(f"/extensions/cat-pruning/docs/{picture}") for picture in pictures)
 
 
 def test_the_template_browser_lists_the_workflows(server):
