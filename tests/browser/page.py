@@ -17,8 +17,12 @@ class ComfyPage:
         page.set_default_timeout(WAIT)
         # no banner that offers the other look
         page.add_init_script("localStorage.setItem('vueNodesBannerDismissed', 'true')")
-        page.goto(server.url)
-        page.get_by_test_id("queue-button").wait_for()
+        self.reload()
+
+    def reload(self) -> None:
+        """Open the front end, anew if it is open."""
+        self.page.goto(self.server.url)
+        self.page.get_by_test_id("queue-button").wait_for()
 
     def open_template(self, pack: str, name: str) -> None:
         """From the template browser."""
