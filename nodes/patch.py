@@ -38,7 +38,7 @@ class CATPruning(io.ComfyNode):
                     default=AUTOMATIC,
                     tooltip=(
                         "automatic: balanced, or quality where the model asks for it. balanced: about half the "
-                        "computation. quality: closer to the original, a third less. speed: nearly a third of the "
+                        "computation. quality: closer to the original, a third less. speed: about a third of the "
                         "computation. paper: as published. Not used if settings are connected."
                     ),
                 ),

@@ -177,7 +177,7 @@ class CATPruningSettings(io.ComfyNode):
                     "focus_mask", optional=True, tooltip="Tokens under this mask are computed at every pruned step."
                 ),
             ],
-            outputs=[Settings.Output("settings", tooltip="Connect to CAT Pruning.")],
+            outputs=[Settings.Output("settings", display_name="settings", tooltip="Connect to CAT Pruning.")],
         )
 
     @classmethod
