@@ -27,6 +27,7 @@ class ComfyPage:
     def open_template(self, pack: str, name: str) -> None:
         """From the template browser."""
         self.browse_templates(pack)
+        self.page.get_by_role("dialog").get_by_placeholder("Search...").fill(name)
         self.page.get_by_test_id(f"template-workflow-{name}").click()
         self.page.wait_for_function("app.graph.nodes.some(node => node.type.startsWith('CATPruning'))")
 

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import urllib.request
 
 import numpy as np
 import pytest
@@ -168,9 +169,13 @@ def test_every_node_has_a_help_page(server, name):
     assert all(server.get(f"/extensions/cat-pruning/docs/{picture}") for picture in pictures)
 
 
-def test_the_template_browser_lists_the_workflows(server):
+def test_the_template_browser_lists_the_workflows_with_their_pictures(server):
     assert set(server.get("/workflow_templates")["cat-pruning"]) == {path.stem for path in WORKFLOWS}
-    assert all(path.with_suffix(".jpg").exists() for path in WORKFLOWS)
+    # the host serves the first of several folders that it takes for one of workflows, "examples" among them
+    for path in WORKFLOWS:
+        for file in (path, path.with_suffix(".jpg")):
+            with urllib.request.urlopen(f"{server.url}/api/workflow_templates/cat-pruning/{file.name}") as answer:
+                assert answer.read() == file.read_bytes()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

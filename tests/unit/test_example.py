@@ -9,7 +9,7 @@ from tools.host import ROOT
 
 def test_the_example_runs_on_torch_alone_and_every_preset_stays_near():
     # the host is on this process's path, not on the example's
-    command = [sys.executable, "-m", "examples.prune_a_transformer"]
+    command = [sys.executable, "-m", "standalone.prune_a_transformer"]
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     found = {name: (float(share), float(error)) for name, share, *_, error in map(str.split, lines)}
     assert set(found) == set(PRESETS)

@@ -1,6 +1,6 @@
 """CAT Pruning without ComfyUI: a small transformer of one's own, sampled with and without it.
 
-    python -m examples.prune_a_transformer
+    python -m standalone.prune_a_transformer
 
 from the folder of this repository. Needs torch alone.
 """
