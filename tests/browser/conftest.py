@@ -40,8 +40,13 @@ def browser():
 @pytest.fixture(params=LOOKS)
 def comfy(request, server, browser):
     """An open front end of either look."""
-    settings = {"Comfy.VueNodes.Enabled": LOOKS[request.param], "Comfy.TutorialCompleted": True}
-    server.post("/settings", **settings, **{"Comfy.Minimap.Visible": False})
+    settings = {
+        "Comfy.VueNodes.Enabled": LOOKS[request.param],
+        "Comfy.TutorialCompleted": True,
+        "Comfy.Minimap.Visible": False,
+        "LiteGraph.Canvas.MinFontSizeForLOD": 0,  # text on nodes however far away
+    }
+    server.post("/settings", **settings)
     # what an earlier test computed must be computed again
     server.post("/free", unload_models=True, free_memory=True)
     context = browser.new_context(viewport={"width": 1600, "height": 1000})

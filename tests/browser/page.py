@@ -69,6 +69,14 @@ class ComfyPage:
         )
         self.page.wait_for_timeout(1500)
 
+    def look_at_results(self) -> None:
+        """Move the canvas: over the whole graph, or to the report where nodes take more room."""
+        if self.look == "vue":
+            self.look_at("CATPruningReport", scale=0.6)
+        else:
+            self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+            self.page.wait_for_timeout(2500)
+
     def type_number(self, kind: str, widget: str, value: float) -> None:
         """Change a number as a user does."""
         number = self.number(kind)

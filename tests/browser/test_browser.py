@@ -40,8 +40,8 @@ def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
 
 def test_the_demo_runs_from_the_template_browser_and_shows_what_it_did(comfy):
     comfy.open_template("cat-pruning", "cat_pruning_demo")
-    comfy.look_at("CATPruningSettings", scale=0.75)
     comfy.run()
+    comfy.look_at_results()
     assert comfy.shown_text("CATPruning") == "2.03x fewer MACs, 18 of 28 steps pruned or idle"
     assert "10 full, 5 pruned, 13 idle" in comfy.shown_text("CATPruningReport")
     savers = comfy.page.evaluate("app.graph.nodes.filter(n => n.type == 'SaveImage').map(n => n.id)")
@@ -51,8 +51,8 @@ def test_the_demo_runs_from_the_template_browser_and_shows_what_it_did(comfy):
 
 def test_pictures_are_compared_on_the_node(comfy):
     comfy.open_file(COMPARE)
-    comfy.look_at("CATPruningReport", scale=0.7)
     comfy.run()
+    comfy.look_at_results()
     assert comfy.shown_text("CATPruningCompare").startswith("PSNR ")
     assert comfy.shown_pictures(comfy.number("CATPruningCompare")) == 1
     comfy.photograph(f"compare_{comfy.look}")
