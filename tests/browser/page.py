@@ -56,6 +56,11 @@ class ComfyPage:
             [self.number(kind), values],
         )
 
+    def select(self, kind: str) -> None:
+        """Select the one node of a type."""
+        self.look_at(kind)
+        self.page.evaluate("n => app.canvas.selectItems([app.graph.getNodeById(n)])", self.number(kind))
+
     def look_at(self, *kinds: str, scale: float = 1.0) -> None:
         """Move the canvas so that the first node of these types stands in the middle of the left edge."""
         self.page.evaluate(
@@ -155,4 +160,5 @@ class ComfyPage:
         """Keep a picture of the window, if any are wanted."""
         if self.screenshots:
             self.screenshots.mkdir(parents=True, exist_ok=True)
+            self.page.wait_for_timeout(1000)  # what fades in
             self.page.screenshot(path=self.screenshots / f"{name}.png")

@@ -153,7 +153,15 @@ def test_nodes_speak_the_users_language(comfy):
         comfy.server.post("/settings", **{"Comfy.Locale": "en"})
 
 
-def test_help_is_shown_for_every_node(comfy):
-    for name in sorted(NODES):
-        page = comfy.server.get(f"/extensions/cat-pruning/docs/{name}.md").decode()
-        assert page.startswith("# CAT Pruning")
+@pytest.mark.parametrize("kind", sorted(NODES - {"CATPruningCompare"}))
+def test_help_opens_beside_the_canvas_with_its_pictures(comfy, kind):
+    comfy.open_file(DEMO)
+    comfy.select(kind)
+    comfy.page.get_by_test_id("info-button").click()
+    panel = comfy.page.locator(".node-help-content")
+    panel.get_by_role("heading", name=re.compile("^CAT Pruning")).first.wait_for()
+    picture = panel.locator("img").first
+    picture.wait_for()
+    comfy.page.wait_for_function("picture => picture.naturalWidth > 0", arg=picture.element_handle())
+    if kind == "CATPruningReport":
+        comfy.photograph(f"help_{comfy.look}")
