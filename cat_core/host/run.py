@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,46 +12,18 @@ from comfy.model_management import OOM_EXCEPTION
 
 from ..algorithm.corrector import Corrector
 from ..algorithm.schedule import Schedule, StepKind
-from ..algorithm.selection import Selection, Selector
+from ..algorithm.selection import Selection
 from ..caching.kv import KVCache
 from ..caching.noise import NoiseCache
 from ..report import Call, Report, Step
 from ..settings import CATSettings
 from .attention import CapturingAttention, PrunedAttention
-from .call import Area, Key, ModelCall, described
+from .branches import Branch, Branches
+from .call import Key, ModelCall
 from .families.family import OVERRIDE, Family
 from .memory import Place, cached_values, places
-from .tokens import TokenGrid, part_of_mask
 
 log = logging.getLogger(__name__)
-
-
-Group = tuple[tuple[int, ...], Area | None]
-"""Conditionings of one latent shape and area: they choose tokens together."""
-
-
-@dataclass
-class Branch:
-    """What is remembered of one conditioning."""
-
-    grid: TokenGrid
-    kv: KVCache
-    group: Group
-    positive: bool
-    noise: NoiseCache | None = None
-    reference: torch.Tensor | None = None
-    """Noise before the latest full step, which change is measured against."""
-    corrector: Corrector | None = None
-    context_shape: tuple[int, ...] | None = None
-    computed_at: int = 0
-    """The latest full step."""
-    called_at: int = 0
-    """The latest step that had it."""
-
-    @property
-    def bytes(self) -> int:
-        """Memory held."""
-        return self.kv.bytes + sum(cache.bytes for cache in (self.noise, self.corrector) if cache)
 
 
 class Run:
@@ -79,15 +50,12 @@ class Run:
         reason: str | None = None,
     ):
         self.settings, self.family, self.transformer = settings, family, transformer
-        self.guider, self.noise_shape = guider, noise_shape
         self.schedule = Schedule(sigmas, settings)
         cost = family.cost(transformer) if family else None
         self.report = Report(family.name if family else type(transformer).__name__, settings, cost)
         self.active = self._allowed(reason or self.schedule.reason_against())
-        self.branches: dict[Key, Branch] = {}
-        self.selectors: dict[Group, Selector] = {}
-        self.selections: dict[Group, Selection] = {}
-        self.masks: list[tuple[Step, Selection, TokenGrid]] = []
+        patch = family.patch(transformer) if family else (1, 1, 1)
+        self.branches = Branches(settings, patch, guider, noise_shape)
         self.steps: dict[int, Step] = {}
         self.step = -1
         self.sigma = 0.0
@@ -121,7 +89,7 @@ class Run:
             self.correcting = False
         if step != self.step:
             self.step = step
-            self.selections.clear()
+            self.branches.next_step()
             # samplers may come back to a step
             if step not in self.steps:
                 self.steps[step] = Step(step, sigma)
@@ -180,7 +148,7 @@ class Run:
         return None
 
     def _full(self, call: ModelCall) -> torch.Tensor:
-        branches = [self._branch(key) for key in call.keys]
+        branches = [self.branches.get(key) or self.branches.add(key, self._cache(), self.step) for key in call.keys]
         with self._captured(call, branches) as options:
             denoised = call.run(options, call.control)
         self._count(call, branches[0].grid.tokens)
@@ -194,10 +162,7 @@ class Run:
             else:
                 branch.reference = branch.noise.latest
                 branch.noise.update(tokens, self.sigma)
-        for branch in branches:
-            # who chooses the tokens knows whether they are stale
-            if branch is self._lead(branch.group):
-                self.selectors[branch.group].refreshed()
+        self.branches.refreshed(branches, self.step)
         self._note_memory()
         return torch.cat(outputs)
 
@@ -254,7 +219,7 @@ class Run:
         if not self.active or self.family is None or StepKind.PRUNED not in self.schedule.kinds:
             return 0
         assert self.report.cost is not None
-        values = cached_values(self.report.cost, self.family.patch(self.transformer), noise_shape, conds)
+        values = cached_values(self.report.cost, self.branches.patch, noise_shape, conds)
         return 0 if self.places[0].device else self.places[0].bytes(values, model)
 
     def _serves(self, number: int) -> bool:
@@ -263,9 +228,10 @@ class Run:
     def _pruned(self, call: ModelCall) -> torch.Tensor:
         assert self.family is not None
         branches = [self.branches[key] for key in call.keys]
-        selections = [self._selection(branch.group) for branch in branches]
+        step = self.steps[self.step]
+        selections = [self.branches.selection(branch.group, step, self.sigma) for branch in branches]
         propagations = [
-            self.selectors[branch.group].propagation(selection)
+            self.branches.selectors[branch.group].propagation(selection)
             for branch, selection in zip(branches, selections, strict=True)
         ]
         whole_batch = Selection.joined(selections)
@@ -324,48 +290,8 @@ class Run:
         weight = 1 / after - 1 / self.sigma
         return branch.grid.to_latent(branch.corrector.settle(tokens, self.sigma, weight, computed))
 
-    def _branch(self, key: Key) -> Branch:
-        if key not in self.branches:
-            name, area = described(self.guider, key[0])
-            positive = key[1] == 0 if name is None else name == "positive"
-            group = key[2], area
-            self.branches[key] = Branch(self._grid(key), self._cache(), group, positive, called_at=self.step)
-            if group not in self.selectors:
-                self._add_selector(group, self.branches[key].grid)
-        return self.branches[key]
-
-    def _add_selector(self, group: Group, grid: TokenGrid) -> None:
-        settings, (_, area) = self.settings, group
-        if area and settings.focus_mask is not None:
-            settings = replace(settings, focus_mask=part_of_mask(settings.focus_mask, area, self.noise_shape))
-        self.selectors[group] = Selector(settings, grid.shape)
-        # parts of one size may share a call
-        alike = [selector for selector in self.selectors.values() if selector.grid == grid.shape]
-        for selector in alike:
-            selector.count = max(other.count for other in alike)
-
-    def _grid(self, key: Key) -> TokenGrid:
-        return TokenGrid(key[2][2:], self.family.patch(self.transformer) if self.family else (1, 1, 1))
-
-    def _lead(self, group: Group) -> Branch:
-        """The conditioning that chooses the tokens: a positive one, but none that ended before the last step."""
-        branches = [branch for branch in self.branches.values() if branch.group == group]
-        return max(branches, key=lambda b: (b.called_at >= self.step - 1, b.positive, b.called_at))
-
-    def _selection(self, group: Group) -> Selection:
-        """This step's selection of a group."""
-        if group not in self.selections:
-            lead = self._lead(group)
-            assert lead.noise is not None
-            assert lead.reference is not None
-            noise = lead.noise.at(self.sigma, self.settings.forecast)
-            selection = self.selectors[group].select(noise, lead.reference)
-            self.selections[group] = selection
-            self.masks.append((self.steps[self.step], selection, lead.grid))
-        return self.selections[group]
-
     def _tokens(self, call: ModelCall) -> int:
-        return self._grid(call.keys[0]).tokens
+        return self.branches.grid(call.keys[0]).tokens
 
     def _count(self, call: ModelCall, call_tokens: int, computed: int | None = None) -> None:
         """Note the call in the report; ``computed`` None means all tokens."""
@@ -378,21 +304,11 @@ class Run:
         return self.family.other_tokens(self.transformer, text, call.extra) if self.family else text
 
     def _note_memory(self) -> None:
-        held = sum(branch.bytes for branch in self.branches.values())
-        self.report.cache_bytes = max(self.report.cache_bytes, held)
+        self.report.cache_bytes = max(self.report.cache_bytes, self.branches.bytes)
 
     def close(self, finished: bool) -> Report:
         """End the run: drop every tensor and return the report."""
-        for step, selection, grid in self.masks:
-            # area conditionings have grids of their own: the picture shows the first
-            if step.selected is None:
-                step.selected = selection.mask().view(-1, *grid.shape).cpu().numpy()
-        for selector in list(self.selectors.values())[:1]:
-            if selector.labels is not None:
-                self.report.clusters = selector.labels.view(-1, *selector.grid).cpu().numpy()
-        self.masks.clear()
-        for store in (self.branches, self.selectors, self.selections):
-            store.clear()
+        self.branches.close(self.report)
         self.report.seconds = time.perf_counter() - self.started
         self.report.finished = finished
         return self.report
