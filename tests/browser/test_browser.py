@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tools.host import ROOT
+from tools.workflow import load_api
 
 WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
@@ -36,6 +37,17 @@ def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
     comfy.page.get_by_test_id(re.compile("^template-workflow-")).first.scroll_into_view_if_needed()
     comfy.page.wait_for_timeout(3000)
     comfy.photograph(f"templates_{comfy.look}")
+
+
+def test_the_front_end_reads_every_workflow_as_the_tests_do(comfy):
+    info = comfy.server.get("/object_info")
+    for name in WORKFLOWS:
+        path = ROOT / "workflows" / f"{name}.json"
+        comfy.open_file(path)
+        assert comfy.page.evaluate("app.graph.nodes.filter(node => node.has_errors).map(node => node.type)") == []
+        prompt = comfy.page.evaluate("async () => (await app.graphToPrompt()).output")
+        sent = {number: {"class_type": node["class_type"], "inputs": node["inputs"]} for number, node in prompt.items()}
+        assert sent == load_api(path, info)
 
 
 def test_the_demo_runs_from_the_template_browser_and_shows_what_it_did(comfy):
