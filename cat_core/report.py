@@ -23,6 +23,8 @@ class Call:
     tokens: int
     computed: int
     text: int
+    beside: int = 0
+    """Rows that are computed as image tokens, and always: pads, and references of some families."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Report:
     cost: ModelCost | None = None
     steps: list[Step] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
-    """Why something ran in full that was to be pruned; empty when all went as planned."""
+    """What was done in place of what was planned, and why; empty when all went as planned."""
     notes: list[str] = field(default_factory=list)
     """What else is to be known of the run."""
     seconds: float = 0.0
@@ -87,8 +89,8 @@ class Report:
         if self.cost is None:
             return 0, 0
         count = self.cost.total if attention else self.cost.linear
-        done = sum(c.samples * count(c.tokens, c.computed, c.text) for c in calls if c.computed)
-        return done, sum(c.samples * count(c.tokens, c.tokens, c.text) for c in calls)
+        done = sum(c.samples * count(c.tokens + c.beside, c.computed + c.beside, c.text) for c in calls if c.computed)
+        return done, sum(c.samples * count(c.tokens + c.beside, c.tokens + c.beside, c.text) for c in calls)
 
     @property
     def mac_ratio(self) -> float | None:
@@ -145,12 +147,13 @@ class Report:
         return "\n".join([*lines, *self._remarks()])
 
     def brief(self) -> str:
-        """The summary, and a line for everything that ran in full or is to be known."""
+        """The summary, and a line for everything that was not as planned or is to be known."""
         summary = self.summary()
         return "\n".join([summary[0].upper() + summary[1:], *self._remarks()])
 
     def _remarks(self) -> list[str]:
-        lines = [f"Ran in full: {reason}." for reason in self.reasons] + [f"Note: {note}." for note in self.notes]
+        lines = [f"{reason[0].upper()}{reason[1:]}." for reason in self.reasons]
+        lines += [f"Note: {note}." for note in self.notes]
         tokens = max((step.tokens[1] for step in self.steps), default=0)
         if self.count("pruned") and tokens < FEW_TOKENS:
             lines.append(f"Note: of a picture of only {tokens} tokens pruned steps save little time.")

@@ -3,123 +3,195 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-CACHE_DTYPES = ("model", "float32", "float16", "bfloat16", "float8_e4m3fn")
-CACHE_DEVICES = ("model", "cpu")
+IDLE_INTERVAL = 2
+"""Every other step is computed where nothing is between refreshes: wider gaps cost more than they save."""
 
-# What each number may be, and why a value outside makes no sense. (lowest, highest, explanation)
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "keep_ratio": (0, 1, "the share of image tokens computed at a pruned step"),
-    "clusters": (1, 1024, "how many regions the image tokens are grouped into"),
-    "refresh_interval": (0, 1000, "after how many steps at the latest all tokens are computed again, 0 for never"),
-    "pruned_interval": (1, 1000, "at every how many steps between refreshes tokens are computed"),
-    "warmup_steps": (0, 1000, "how many steps are computed in full first, 0 for automatic"),
-    "cluster_share": (0, 1, "the share of computed tokens given to the clusters that change most"),
-    "staleness_decay": (0, 1, "how much of its selection count a token keeps from one step to the next"),
-    "position_weight": (0, 100, "the weight of a token's place against its noise when clustering"),
-    "final_full_steps": (0, 1000, "how many steps at the end are computed in full"),
-    "forecast": (0, 1, "how far uncomputed tokens follow their last trend, 0 holds them"),
-    "correction": (0, 1, "how much of a forecast's error is made good when the token is computed again, 0 for nothing"),
-    "propagation": (0, 1, "how much other tokens follow the computed tokens of their cluster"),
-    "seed": (0, 2**64 - 1, "the seed of the clustering"),
-}
-_WHOLE = {"clusters", "refresh_interval", "pruned_interval", "warmup_steps", "final_full_steps", "seed"}
+
+@dataclass(frozen=True)
+class Knob:
+    """All that is shown of a knob, anywhere: in errors, on the node, in the documentation.
+
+    Attributes:
+        default: of the same kind as its values.
+        meaning: what it is, to go on behind its name and "is".
+        effect: what turning it does.
+        low, high: what a number may be.
+        step: by which the node changes it; 0 for whole numbers.
+        options: what a word may be.
+        advanced: whether the node shows it on request only: for those who measure.
+    """
+
+    default: Any
+    meaning: str
+    effect: str
+    low: float = 0
+    high: float = 1
+    step: float = 0.05
+    options: tuple[str, ...] = ()
+    advanced: bool = True
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise ``ValueError`` for a value that is not allowed, saying what is."""
+        if self.options:
+            if value not in self.options:
+                raise ValueError(f"{name} must be one of {', '.join(self.options)}, not {value!r}.")
+            return
+        kinds = (int, float) if self.step else (int,)
+        # the comparison is also False for NaN
+        if isinstance(value, bool) or not isinstance(value, kinds) or not self.low <= value <= self.high:
+            kind = "a number" if self.step else "a whole number"
+            raise ValueError(
+                f"{name} is {self.meaning}: it must be {kind} from {self.low} to {self.high}, not {value!r}."
+            )
+
+
+def _knob(default: Any, meaning: str, effect: str, **more: Any) -> Any:
+    return field(default=default, metadata={"knob": Knob(default, meaning, effect, **more)})
 
 
 @dataclass(frozen=True)
 class CATSettings:
-    """Knobs of one CAT-pruned model. Raises ``ValueError`` for a value that is not allowed, saying what is.
+    """Knobs of one CAT-pruned model, see :data:`KNOBS`. Raises ``ValueError`` for a value that is not allowed.
 
-    Attributes:
-        keep_ratio: share of image tokens computed at a pruned step, 0..1 (alpha in arXiv 2502.00433). 0 computes
-            nothing between refreshes but tokens under the focus mask, and without one keeps no K/V cache; 1 prunes
-            nothing.
-        clusters: number of token clusters, 1..1024 (20 in the paper).
-        refresh_interval: after warm-up all tokens are computed every this many steps or sooner, spread evenly up to the
-            final full steps; 0 never (the paper).
-        pruned_interval: between two refreshes every this many steps is pruned, as evenly as it goes, and the others are
-            idle: the model is not called, all tokens are forecast. 1 makes all of them pruned (the paper).
-        warmup_steps: full steps at the start (t0 in the paper, there 8); 0 chooses from the number of steps.
-        cluster_share: share of the computed tokens that goes to the top clusters, 0..1 (section 3.3: 0.25).
-        staleness_decay: factor on every token's selection count per step, 0..1 (0.5 in the paper).
-        position_weight: weight of row and column (0..1 each) against noise * 0.05 in the clustering features.
-        final_full_steps: steps at the end that are always computed in full (0 in the paper).
-        forecast: damping of the forecast of uncomputed tokens over sigma: 0 holds their last value (the paper), see
-            :func:`cat_core.algorithm.forecast.forecast`.
-        correction: share of the forecasts' error that is made good when a token is computed again: 0 nothing (the
-            paper), see :class:`cat_core.algorithm.corrector.Corrector`. Samplers that evaluate a step more than once
-            are never corrected.
-        propagation: share of the mean change of a cluster's computed tokens that its other tokens take over at a pruned
-            step, in keys, values and noise: 0 none (the paper).
-        cache_dtype: precision of cached keys and values, ``"model"`` keeps the model's.
-        cache_device: ``"model"`` keeps caches where the model runs, ``"cpu"`` saves its memory and costs transfers.
-        seed: seed of the clustering's first centres.
-        focus_mask: optional mask [B or 1, H, W] in 0..1 of any size; tokens under it are computed at every
-            pruned step.
+    Terms of arXiv 2502.00433: ``keep_ratio`` is alpha, ``warmup_steps`` t0; ``cluster_share`` and ``staleness_decay``
+    are of section 3.3. ``focus_mask`` is [B or 1, H, W] in 0..1, of any size.
     """
 
-    keep_ratio: float = 0.75
-    clusters: int = 20
-    refresh_interval: int = 5
-    pruned_interval: int = 2
-    warmup_steps: int = 0
-    cluster_share: float = 0.25
-    staleness_decay: float = 0.5
-    position_weight: float = 1.0
-    final_full_steps: int = 2
-    forecast: float = 0.7
-    correction: float = 1.0
-    propagation: float = 1.0
-    cache_dtype: str = "model"
-    cache_device: str = "model"
-    seed: int = 0
+    keep_ratio: float = _knob(
+        0.75,
+        "the share of image tokens computed at a pruned step",
+        "Share of image tokens computed at a pruned step; its cost falls with it. 0: nothing is computed between "
+        "refreshes, and no keys and values are kept. 1 prunes nothing.",
+        advanced=False,
+    )
+    clusters: int = _knob(
+        20,
+        "how many regions the image tokens are grouped into",
+        "Regions that the image tokens are grouped into. The regions that change most come first.",
+        low=1,
+        high=1024,
+        step=0,
+    )
+    refresh_interval: int = _knob(
+        5,
+        "after how many steps at the latest all tokens are computed again, 0 for never",
+        "After warm-up at least every this many steps one step is computed in full. 2 or 3 stay close to the original, "
+        "0 never refreshes.",
+        high=1000,
+        step=0,
+        advanced=False,
+    )
+    pruned_interval: int = _knob(
+        2,
+        "at every how many steps between refreshes tokens are computed",
+        "Between refreshes about every this many steps is a pruned one, at the others nothing is computed. 1: every "
+        "step is pruned. Without effect at keep_ratio 0.",
+        low=1,
+        high=1000,
+        step=0,
+        advanced=False,
+    )
+    warmup_steps: int = _knob(
+        0,
+        "how many steps are computed in full first, 0 for automatic",
+        "Steps computed in full first, while the composition forms. 0: automatic, 4; runs of less than 16 steps are "
+        "computed in full.",
+        high=1000,
+        step=0,
+        advanced=False,
+    )
+    cluster_share: float = _knob(
+        0.25,
+        "the share of computed tokens given to the clusters that change most",
+        "Share of the computed tokens given to the clusters that change most; the others are the tokens that were left "
+        "out longest.",
+    )
+    staleness_decay: float = _knob(
+        0.5,
+        "how much of its selection count a token keeps from one step to the next",
+        "Part of its selection count that a token keeps per step. Low: tokens take turns fast.",
+    )
+    position_weight: float = _knob(
+        1.0,
+        "the weight of a token's place against its noise when clustering",
+        "Weight of a token's place against its content when clusters are formed. High: compact regions; 0: clusters by "
+        "content alone.",
+        high=100,
+        step=0.1,
+    )
+    final_full_steps: int = _knob(
+        2,
+        "how many steps at the end are computed in full",
+        "Steps computed in full at the end, where details settle. The last is worth most.",
+        high=1000,
+        step=0,
+    )
+    forecast: float = _knob(
+        0.7,
+        "how far uncomputed tokens follow their last trend, 0 holds them",
+        "How far tokens that are not computed follow their last trend. 0 holds them still, at 1 they move on by up to "
+        "as much as they last did.",
+    )
+    correction: float = _knob(
+        1.0,
+        "how much of a forecast's error is made good when the token is computed again, 0 for nothing",
+        "How much of a forecast's error is made good when a token is computed again. Less may be better if refreshes "
+        "are more than three steps apart.",
+    )
+    propagation: float = _knob(
+        1.0,
+        "how much other tokens follow the computed tokens of their cluster",
+        "At a pruned step, how much tokens that are not computed follow the computed tokens of their cluster.",
+    )
+    cache_dtype: str = _knob(
+        "model",
+        "the precision of kept keys and values",
+        "Precision of cached keys and values; 'model' keeps the model's. float8 halves memory.",
+        options=("model", "float32", "float16", "bfloat16", "float8_e4m3fn"),
+    )
+    cache_device: str = _knob(
+        "model",
+        "where keys and values are kept",
+        "Where cached keys and values are kept. 'cpu' frees GPU memory and is slower.",
+        options=("model", "cpu"),
+    )
+    seed: int = _knob(
+        0,
+        "the seed of the clustering",
+        "Seed of the clustering. The picture's own seed is the sampler's.",
+        high=2**64 - 1,
+        step=0,
+    )
     focus_mask: Any = None
 
     def __post_init__(self) -> None:
-        for name, (low, high, meaning) in _RANGES.items():
-            value = getattr(self, name)
-            kinds = (int,) if name in _WHOLE else (int, float)
-            # the comparison is also False for NaN
-            if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-                kind = "a whole number" if name in _WHOLE else "a number"
-                raise ValueError(f"{name} is {meaning}: it must be {kind} from {low} to {high}, not {value!r}.")
+        for name, knob in KNOBS.items():
+            knob.check(name, getattr(self, name))
         if self.keep_ratio == 0 and self.refresh_interval == 0:
             raise ValueError(
                 "keep_ratio 0 computes nothing between refreshes: refresh_interval must be 1 or more then, not 0."
             )
-        for name, allowed in (("cache_dtype", CACHE_DTYPES), ("cache_device", CACHE_DEVICES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
 
     @property
     def selects_tokens(self) -> bool:
         """Whether pruned steps are wanted; otherwise steps that are not full are idle, which every model can."""
-        return self.keep_ratio > 0 or self.focus_mask is not None
+        return 0 < self.keep_ratio < 1 or (self.keep_ratio == 0 and self.focus_mask is not None)
+
+    def without_tokens(self) -> CATSettings:
+        """What is used in place of these where tokens cannot be computed by themselves: idle steps, as in quality."""
+        interval = min(self.refresh_interval or IDLE_INTERVAL, IDLE_INTERVAL)
+        return replace(self, keep_ratio=0.0, focus_mask=None, refresh_interval=interval)
 
     def to_json(self) -> str:
         """All knobs but the focus mask, as one JSON object."""
-        return json.dumps({name: getattr(self, name) for name in self._json_names()})
+        return json.dumps({name: getattr(self, name) for name in KNOBS})
 
-    @classmethod
-    def _json_names(cls) -> list[str]:
-        return [field.name for field in fields(cls) if field.name != "focus_mask"]
 
-    @classmethod
-    def from_json(cls, text: str) -> CATSettings:
-        """Inverse of :meth:`to_json`; missing knobs take their defaults, unknown ones raise ``ValueError``."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"CAT settings must be a JSON object: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"CAT settings must be a JSON object, not {type(values).__name__}.")
-        known = cls._json_names()
-        if unknown := sorted(set(values).difference(known)):
-            raise ValueError(f"Unknown CAT settings {', '.join(unknown)}; known are {', '.join(known)}.")
-        return cls(**values)
-
+KNOBS: dict[str, Knob] = {one.name: one.metadata["knob"] for one in fields(CATSettings) if one.metadata}
+"""All knobs by name, in the order of the node's inputs; the focus mask is none."""
 
 PAPER = CATSettings(
     keep_ratio=0.3,
@@ -135,7 +207,7 @@ PAPER = CATSettings(
 
 PRESETS: dict[str, CATSettings] = {
     "balanced": CATSettings(),
-    "quality": CATSettings(keep_ratio=0.0, refresh_interval=2),
+    "quality": CATSettings(keep_ratio=0.0, refresh_interval=IDLE_INTERVAL),
     "speed": CATSettings(keep_ratio=0.65, refresh_interval=8, pruned_interval=4, correction=0.5),
     "paper": PAPER,
 }

@@ -44,14 +44,18 @@ def compare(reference: torch.Tensor, pictures: torch.Tensor) -> tuple[Similarity
         the range or more; between them brightness grows with the root of the difference.
 
     Raises:
-        ValueError: sizes or numbers of pictures do not fit, or a side is smaller than SSIM's window of 7.
+        ValueError: these are no pictures, their sizes or numbers do not fit, or a side is under SSIM's window of 7.
     """
-    height, width = pictures.shape[1:3]
+    if not all(torch.is_tensor(images) and images.ndim == 4 for images in (reference, pictures)):
+        raise ValueError("Only pictures (tensors of B, H, W, C) can be compared.")
+    if reference.shape[-1] != pictures.shape[-1]:
+        raise ValueError(f"Pictures of {reference.shape[-1]} channels and {pictures.shape[-1]} cannot be compared.")
     if reference.shape[1:] != pictures.shape[1:]:
         sizes = " and ".join(f"{w} x {h}" for h, w in (reference.shape[1:3], pictures.shape[1:3]))
         raise ValueError(f"Only pictures of one size can be compared, not {sizes}.")
     if len(reference) not in (1, len(pictures)):
         raise ValueError(f"{len(pictures)} pictures need as many references or one, not {len(reference)}.")
+    height, width = pictures.shape[1:3]
     if min(height, width) < WINDOW:
         raise ValueError(f"Pictures must be at least {WINDOW} x {WINDOW} to be compared, not {width} x {height}.")
     psnr, ssim, maps = [], [], []

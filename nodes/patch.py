@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..cat_core.host import architecture
 from ..cat_core.host.patcher import attach, detach
 from ..cat_core.settings import PRESETS
 from .shared import CATEGORY, Settings, show
@@ -12,6 +13,9 @@ AUTOMATIC = "automatic"
 
 class CATPruning(io.ComfyNode):
     """Attach CAT Pruning to a clone of the model."""
+
+    architecture = architecture
+    """For other packs that bring a family of their own, see its ``register_family``."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -55,5 +59,9 @@ class CATPruning(io.ComfyNode):
         if not enabled:
             show("Off: the model samples as without this node.", cls)
             return io.NodeOutput(detach(model))
+        # the host lets any text through that comes by its API
+        if preset not in (AUTOMATIC, *PRESETS):
+            raise ValueError(f"preset must be one of {', '.join((AUTOMATIC, *PRESETS))}, not {preset!r}.")
+        chosen = settings or (None if preset == AUTOMATIC else PRESETS[preset])
         # a run comes later than this node: its result is shown when it ends
-        return io.NodeOutput(attach(model, settings or PRESETS.get(preset), lambda report: show(report.brief(), cls)))
+        return io.NodeOutput(attach(model, chosen, lambda report: show(report.brief(), cls)))

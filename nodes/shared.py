@@ -9,8 +9,8 @@ Settings = io.Custom("CAT_SETTINGS")
 
 
 def show(text: str, node: type[io.ComfyNode]) -> None:
-    """Show lines on a node that asked for ``unique_id``, in the browser that queued the prompt (``server.py``)."""
+    """Show lines on a node that asked for its id, in the browser that queued the prompt: ``web/cat_pruning.js``."""
     # importing the host's server would start the making of one: where one runs it is there
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if node.hidden is not None and server is not None and server.client_id is not None:
-        server.send_progress_text(text, node.hidden.unique_id, server.client_id)
+        server.send_sync("cat_pruning.lines", {"node": node.hidden.unique_id, "text": text}, server.client_id)

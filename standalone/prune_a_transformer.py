@@ -5,17 +5,30 @@
 from the folder of this repository. Needs torch alone.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from cat_core.algorithm.branch import Branch
+from cat_core.algorithm.clustering import Propagation
 from cat_core.algorithm.schedule import Schedule, StepKind
 from cat_core.algorithm.selection import Selection, Selector
 from cat_core.caching.kv import KVCache
-from cat_core.caching.noise import NoiseCache
 from cat_core.settings import PRESETS, CATSettings
 
 GRID, CHANNELS, WIDTH, HEADS, BLOCKS = (16, 16), 16, 64, 4, 4
+
+
+@dataclass
+class Memory:
+    """What a call is to keep, or to compute."""
+
+    cache: KVCache
+    selection: Selection | None = None
+    """Compute only these tokens; None for all."""
+    propagation: Propagation | None = None
 
 
 class Block(nn.Module):
@@ -28,23 +41,23 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, WIDTH))
         self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
 
-    def forward(self, x: torch.Tensor, cache: KVCache, selection: Selection | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, memory: Memory) -> torch.Tensor:
         query, key, value = self.qkv(self.norm1(x)).chunk(3, -1)
-        key, value = self.keys_and_values(key, value, cache, selection)
+        key, value = self.keys_and_values(key, value, memory)
         heads = [part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in (query, key, value)]
         x = x + self.out(scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm2(x))
 
-    def keys_and_values(self, key, value, cache: KVCache, selection: Selection | None):
+    def keys_and_values(self, key, value, memory: Memory):
         """A full step keeps all rows; a pruned one renews k of them and attends to all."""
-        if selection is None:
-            cache.store(self.number, key, value)
+        if memory.selection is None:
+            memory.cache.store(self.number, key, value)
             return key, value
-        return cache.renew(self.number, key, value, selection, first=0)
+        return memory.cache.renew(self.number, key, value, memory.selection, 0, memory.propagation)
 
 
 class Model(nn.Module):
-    """Noise tokens [B, N, channels] -> what to move them by."""
+    """Noisy tokens [B, N, channels] -> denoised ones."""
 
     def __init__(self):
         super().__init__()
@@ -53,43 +66,37 @@ class Model(nn.Module):
         self.blocks = nn.ModuleList(Block(number) for number in range(BLOCKS))
         self.head = nn.Linear(WIDTH, CHANNELS)
 
-    def forward(self, tokens, sigma: float, cache: KVCache, selection: Selection | None = None) -> torch.Tensor:
-        """``selection``: compute only these tokens; the others' rows come back as zeros."""
+    def forward(self, tokens, sigma: float, memory: Memory) -> torch.Tensor:
+        """Tokens that ``memory`` does not select come back as they were."""
         x = self.embed(tokens) + self.place + self.sigma(tokens.new_full((1,), sigma))
-        if selection:
-            x = selection.gather(x)
+        if memory.selection:
+            x = memory.selection.gather(x)
         for block in self.blocks:
-            x = block(x, cache, selection)
-        out = self.head(x)
-        return selection.scatter(out) if selection else out
+            x = block(x, memory)
+        noise = self.head(x)
+        return tokens - sigma * (memory.selection.scatter(noise) if memory.selection else noise)
 
 
 @torch.no_grad()
 def sample(model: Model, noise: torch.Tensor, sigmas: list[float], settings: CATSettings) -> tuple[torch.Tensor, int]:
     """Euler steps from ``noise`` [B, N, channels]; returns the result and how many tokens were computed."""
-    schedule, selector, cache = Schedule(sigmas, settings), Selector(settings, GRID), KVCache()
+    schedule, selector = Schedule(sigmas, settings), Selector(settings, GRID)
+    branch, cache = Branch(settings), KVCache()
     tokens, computed = noise, 0
-    kept = reference = None
-    for step, kind in enumerate(schedule.kinds):
-        sigma = sigmas[step]
-        if kind is StepKind.FULL or kept is None:
-            out = model(tokens, sigma, cache)
-            computed += out.shape[1]
+    for kind, sigma, after in zip(schedule.kinds, sigmas, sigmas[1:], strict=False):
+        if kind is StepKind.FULL:
+            denoised = branch.full(tokens, model(tokens, sigma, Memory(cache)), sigma, after)
             selector.refreshed()
-            if kept is None:
-                kept, reference = NoiseCache(out, sigma), out
-            else:
-                reference = kept.latest
-                kept.update(out, sigma)
+            computed += tokens.shape[1]
+        elif kind is StepKind.PRUNED:
+            selection = selector.select(branch.forecast(sigma), branch.reference)
+            propagation = selector.propagation(selection)
+            fresh = model(tokens, sigma, Memory(cache, selection, propagation))
+            denoised = branch.pruned(tokens, fresh, sigma, after, selection, propagation)
+            computed += selection.count
         else:
-            out = kept.at(sigma, settings.forecast)
-            if kind is StepKind.PRUNED:
-                selection = selector.select(out, reference)
-                fresh = model(tokens, sigma, cache, selection)
-                computed += selection.count
-                out = torch.where(selection.mask(), fresh, out)
-                kept.update(fresh, sigma, selection.mask())
-        tokens = tokens + (sigmas[step + 1] - sigma) * out
+            denoised = branch.idle(tokens, sigma, after)
+        tokens = tokens + (after - sigma) * (tokens - denoised) / sigma
     return tokens, computed
 
 

@@ -60,11 +60,12 @@ class Propagation:
     def __init__(self, labels: torch.Tensor, clusters: int, selected: torch.Tensor, share: float):
         self.member = membership(labels, clusters, torch.float32)
         self.selected = membership(labels.gather(1, selected), clusters, torch.float32)
-        self.scale = share / (1 + self.selected.sum(1).unsqueeze(-1))
+        # scaled before they are summed up: a sum over thousands of tokens is beyond what float16 holds
+        self.selected *= share / (1 + self.selected.sum(1, keepdim=True))
 
     def __call__(self, change: torch.Tensor) -> torch.Tensor:
         """Change [B, k, d] of the selected tokens -> what every token's cluster changed by [B, N, d]."""
-        mean = (self.selected.mT.to(change.dtype) @ change) * self.scale.to(change.dtype)
+        mean = self.selected.mT.to(change.dtype) @ change
         return self.member.to(change.dtype) @ mean
 
 

@@ -33,7 +33,7 @@ class Schedule:
     """
 
     def __init__(self, sigmas: Sequence[float], settings: CATSettings):
-        self.sigmas = list(sigmas)
+        self.sigmas, self.settings = list(sigmas), settings
         self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
         self.automatic = settings.warmup_steps == 0
@@ -74,9 +74,14 @@ class Schedule:
             return f"its {self.steps} steps are all warm-up, refresh or final steps (warm-up {self.warmup})"
         return None
 
-    def computes_next(self, step: int, kind: StepKind) -> bool:
-        """Whether the first step after ``step`` that is not idle is of this kind."""
-        return next((later for later in self.kinds[step + 1 :] if later is not StepKind.IDLE), None) is kind
+    def drop_tokens(self, step: int) -> None:
+        """Change what is planned from ``step`` on, which is full then: idle steps in place of pruned ones behind it."""
+        changed = Schedule(self.sigmas, self.settings.without_tokens()).kinds
+        self.kinds = [*self.kinds[:step], StepKind.FULL, *changed[step + 1 :]][: self.steps]
+
+    def prunes_next(self, step: int) -> bool:
+        """Whether the first step after ``step`` that is not idle is a pruned one."""
+        return next((kind for kind in self.kinds[step + 1 :] if kind is not StepKind.IDLE), None) is StepKind.PRUNED
 
 
 def _divided(start: int, end: int, interval: int, longest: bool = False) -> list[int]:

@@ -16,6 +16,10 @@ TOP_CLUSTER_WEIGHTS = (3, 2, 1)
 FIRST_SELECTION_CAP = 0.1
 
 
+class LayoutError(ValueError):
+    """Rows are not those of the tokens that they were taken for: something else was computed than was asked for."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Exactly k image tokens of every sample.
@@ -68,7 +72,14 @@ class Selection:
         return cls(torch.cat([selection.indices for selection in selections]), selections[0].tokens)
 
     def gather(self, tokens: torch.Tensor) -> torch.Tensor:
-        """[B, N, d] -> the selected tokens [B, k, d]."""
+        """[B, N, d] -> the selected tokens [B, k, d].
+
+        Raises:
+            LayoutError: there are not N tokens of B samples.
+        """
+        if tokens.shape[:2] != (len(self.indices), self.tokens):
+            expected = f"{len(self.indices)} x {self.tokens} image tokens were expected"
+            raise LayoutError(f"{' x '.join(map(str, tokens.shape[:2]))} rows where {expected}")
         rows = tokens.flatten(0, 1).index_select(0, self.rows(self.tokens))
         return rows.unflatten(0, self.indices.shape)
 

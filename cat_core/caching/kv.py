@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 
 from ..algorithm.clustering import Propagation
-from ..algorithm.selection import Selection
+from ..algorithm.selection import LayoutError, Selection
 
 
 class RowBuffer:
@@ -52,9 +54,9 @@ class KVCache:
 
     def __init__(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None):
         self.dtype, self.device = dtype, device
-        self.layers: dict[int, tuple[RowBuffer, RowBuffer]] = {}
+        self.layers: dict[Hashable, tuple[RowBuffer, RowBuffer]] = {}
 
-    def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+    def store(self, layer: Hashable, key: torch.Tensor, value: torch.Tensor) -> None:
         """Copy all rows of ``key`` and ``value`` [B, L, d] into the layer's buffers."""
         held = self.layers.get(layer)
         if held is None or held[0].values.shape != key.shape:
@@ -65,7 +67,7 @@ class KVCache:
 
     def renew(
         self,
-        layer: int,
+        layer: Hashable,
         key: torch.Tensor,
         value: torch.Tensor,
         selection: Selection,
@@ -81,8 +83,10 @@ class KVCache:
             propagation: moves the image rows that were not computed, None leaves them.
 
         Raises:
-            ValueError: the numbers of rows do not fit: something else than the selected tokens was computed.
+            LayoutError: nothing is kept of this layer, or the numbers of rows do not fit.
         """
+        if layer not in self.layers:
+            raise LayoutError(f"no keys and values are kept of attention {layer}")
         return tuple(  # type: ignore[return-value]
             _renew(buffer, rows, selection, first, propagation)
             for buffer, rows in zip(self.layers[layer], (key, value), strict=True)
@@ -100,7 +104,7 @@ def _renew(
     held = buffer.read(rows)
     flat, length = held.flatten(2), held.shape[1]
     if length - selection.tokens != rows.shape[1] - selection.count:
-        raise ValueError(f"{rows.shape[1]} computed rows do not fit {length} cached ones.")
+        raise LayoutError(f"{rows.shape[1]} computed rows do not fit {length} kept ones")
     if propagation:
         image = rows[:, first : first + selection.count].flatten(2)
         change = image - flat.flatten(0, 1).index_select(0, selection.rows(length, first)).view_as(image)

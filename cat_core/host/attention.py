@@ -2,7 +2,8 @@
 
 The host calls ``transformer_options["optimized_attention_override"](func, q, k, v, heads, ...)`` in place of its own
 attention (``comfy/ldm/modules/attention.py: wrap_attn``). There is one slot; whatever was in it is called instead of
-``func``. An object serves one model call, which numbers its attention in the order it runs.
+``func``. An object serves one model call. It knows an attention by the block that is running and its number in it; what
+runs outside of blocks, and what the layout does not name, is computed as it is.
 
 Sequences are rows of other tokens (text), image tokens, rows of other tokens (references); either part may be empty.
 Tensors are [B, L, heads * d], or [B, heads, L, d] where the host says ``skip_reshape``; caches are [B, L, ...].
@@ -15,39 +16,56 @@ from functools import partial
 from typing import Any
 
 import torch
-from comfy.model_management import OOM_EXCEPTION
 
 from ..algorithm.clustering import Propagation
-from ..algorithm.selection import Selection
+from ..algorithm.selection import LayoutError, Selection
 from ..caching.kv import KVCache
+from .memory import is_out_of_memory, outside_of_traces
+
+OVERRIDE = "optimized_attention_override"
 
 Attention = Callable[..., torch.Tensor]
+Name = tuple[str, int, int]
+"""Where a block's kind is, number of the block, number of the attention in it."""
 
 
-class _Override:
+class NamedAttention:
     """
     Args:
         caches: one per chunk (conditioning) of the batch.
-        previous: what was in the override's slot.
-        serves: whether the n-th attention of a call is one over image tokens, see ``Family.attends_to_image``.
+        only: number of the one attention of a block that is over image tokens, None if all are.
+
+    Attributes:
+        block: the block that is running, None between blocks.
+        before: rows in front of the image tokens, in sequences that have others.
     """
 
-    def __init__(self, caches: list[KVCache], previous: Attention | None, serves: Callable[[int], bool]):
-        self.caches, self.previous, self.serves = caches, previous, serves
-        self.number = -1
+    def __init__(self, caches: list[KVCache], only: int | None):
+        self.caches, self.only = caches, only
+        self.before = 0
+        self.enter(None)
 
-    def __call__(self, func: Attention, q, k, v, heads: int, *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.number += 1
-        func = func if self.previous is None else partial(self.previous, func)
-        if not self.serves(self.number):
+    def enter(self, block: tuple[str, int] | None) -> None:
+        """A block begins, or with None it has ended."""
+        self.block, self.number = block, -1
+
+    def __call__(
+        self, func: Attention, q, k, v, heads: int, *args: Any, previous: Attention | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        """Answer an attention; ``previous`` is what was in the override's slot."""
+        func = func if previous is None else partial(previous, func)
+        if self.block is not None:
+            self.number += 1
+        if self.block is None or self.only not in (None, self.number):
             return func(q, k, v, heads, *args, **kwargs)
-        return self.attend(partial(self._called, func, heads, args, kwargs), q, k, v, kwargs.get("skip_reshape", False))
+        compute = partial(self._compute, func, heads, args, kwargs)
+        return self.attend((*self.block, self.number), compute, q, k, v, kwargs.get("skip_reshape", False))
 
     @staticmethod
-    def _called(func: Attention, heads: int, args: tuple, kwargs: dict, q, k, v) -> torch.Tensor:
+    def _compute(func: Attention, heads: int, args: tuple, kwargs: dict, q, k, v) -> torch.Tensor:
         return func(q, k, v, heads, *args, **kwargs)
 
-    def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
+    def attend(self, name: Name, func: Attention, q, k, v, heads_first: bool) -> torch.Tensor:
         """Answer an attention over image tokens; ``func(q, k, v)`` computes one."""
         raise NotImplementedError
 
@@ -55,35 +73,32 @@ class _Override:
         return batch.chunk(len(self.caches))
 
 
-class CapturingAttention(_Override):
+class CapturingAttention(NamedAttention):
     """Computes attention as it is and copies keys and values of every chunk of the batch into its cache.
 
     Args:
         out_of_memory: called if the caches' memory runs out; no more is copied then.
     """
 
-    def __init__(
-        self,
-        caches: list[KVCache],
-        previous: Attention | None,
-        serves: Callable[[int], bool],
-        out_of_memory: Callable[[], None],
-    ):
-        super().__init__(caches, previous, serves)
+    def __init__(self, caches: list[KVCache], only: int | None, out_of_memory: Callable[[], None]):
+        super().__init__(caches, only)
         self.out_of_memory = out_of_memory
 
-    def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
+    def attend(self, name: Name, func: Attention, q, k, v, heads_first: bool) -> torch.Tensor:
         parts = zip(self.caches, self._chunks(k), self._chunks(v), strict=True) if self.caches else ()
         try:
-            for cache, key, value in parts:
-                cache.store(self.number, *_rows(heads_first, key, value))
-        except OOM_EXCEPTION:
+            with outside_of_traces():
+                for cache, key, value in parts:
+                    cache.store(name, *_rows(heads_first, key, value))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             self.caches = []
             self.out_of_memory()
         return func(q, k, v)
 
 
-class PrunedAttention(_Override):
+class PrunedAttention(NamedAttention):
     """Attends from the computed tokens to all tokens: cached keys and values with the computed rows renewed.
 
     Expects sequences with the selected instead of all image tokens. Every chunk (conditioning) has its own cache and is
@@ -92,32 +107,41 @@ class PrunedAttention(_Override):
     Args:
         selections: of every conditioning's batch, all of as many tokens.
         propagations: of every conditioning, move keys and values that are not computed; None leaves them.
-
-    Attributes:
-        after: number of rows behind the image tokens, None for all that are not image tokens.
     """
 
     def __init__(
         self,
         caches: list[KVCache],
-        previous: Attention | None,
-        serves: Callable[[int], bool],
+        only: int | None,
         selections: list[Selection],
         propagations: list[Propagation | None],
     ):
-        super().__init__(caches, previous, serves)
+        super().__init__(caches, only)
         self.selections, self.propagations = selections, propagations
-        self.after: int | None = 0
+        self.attended: set[Name] = set()
 
-    def attend(self, func: Callable[..., torch.Tensor], q, k, v, heads_first: bool) -> torch.Tensor:
+    def attend(self, name: Name, func: Attention, q, k, v, heads_first: bool) -> torch.Tensor:
         others = k.shape[2 if heads_first else 1] - self.selections[0].count
-        before = 0 if self.after is None else others - self.after
+        before = self.before if others else 0  # some blocks have a second attention, over image tokens alone
+        if not 0 <= before <= others:
+            raise LayoutError(f"{k.shape} are keys where {self.selections[0].count} tokens and others were expected")
+        self.attended.add(name)
         outputs = []
         parts = zip(self.caches, self.selections, self.propagations, *map(self._chunks, (q, k, v)), strict=True)
         for cache, selection, propagation, query, *pair in parts:
-            held = cache.renew(self.number, *_rows(heads_first, *pair), selection, before, propagation)
+            with outside_of_traces():
+                held = cache.renew(name, *_rows(heads_first, *pair), selection, before, propagation)
             outputs.append(func(query, *_rows(heads_first, *held)))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def finish(self) -> None:
+        """To be called when the model has answered.
+
+        Raises:
+            LayoutError: attention that keys and values are kept of was left out.
+        """
+        if any(self.attended != set(cache.layers) for cache in self.caches):
+            raise LayoutError(f"{len(self.attended)} attentions where {len(self.caches[0].layers)} were expected")
 
 
 def _rows(heads_first: bool, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

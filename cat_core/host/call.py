@@ -24,18 +24,31 @@ class ModelCall:
     control: Any
     options: dict[str, Any]
     extra: dict[str, Any]
+    further: tuple[Any, ...] = ()
+    """Arguments that the host of today does not give."""
     keys: list[Key] = field(init=False)
 
     def __post_init__(self) -> None:
         uuids, conds = self.options.get("uuids", []), self.options.get("cond_or_uncond", [])
-        samples = len(self.x) // max(len(uuids), 1)
-        self.keys = [(uuid, cond, (samples, *self.x.shape[1:])) for uuid, cond in zip(uuids, conds, strict=True)]
+        # other nodes may hand on a part of a call and leave its description as it was
+        known = len(uuids) == len(conds) > 0 and len(self.x) % len(conds) == 0
+        shape = len(self.x) // max(len(conds), 1), *self.x.shape[1:]
+        self.keys = [(uuid, cond, shape) for uuid, cond in zip(uuids, conds, strict=False)] if known else []
 
     def run(self, options: dict[str, Any] | None = None, control: Any = None) -> torch.Tensor:
-        """Call the model, by default exactly as the host would."""
+        """Call the model, by default exactly as the host would. It may be called more than once."""
         if options is None:
             options, control = self.options, self.control
-        return self.execute(self.x, self.timestep, self.concat, self.context, control, options, **self.extra)
+        if control is not None:
+            # some models take residuals out of the lists
+            control = {kind: list(parts) for kind, parts in control.items()}
+        return self.execute(
+            self.x, self.timestep, self.concat, self.context, control, options, *self.further, **self.extra
+        )
+
+    def split(self, *batches: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        """Every batch cut into the call's conditionings."""
+        return [batch.chunk(len(self.keys)) for batch in batches]
 
     @property
     def model(self) -> Any:
@@ -43,8 +56,36 @@ class ModelCall:
         return self.execute.class_obj  # type: ignore[attr-defined]
 
     @property
+    def transformer(self) -> torch.nn.Module:
+        """Its diffusion transformer, as it is without being compiled."""
+        return uncompiled(self.model.diffusion_model)
+
+    @property
     def context_shape(self) -> tuple[int, ...] | None:
         return None if self.context is None else tuple(self.context.shape[1:])
+
+    @property
+    def blocks(self) -> frozenset:
+        """Which transformer blocks other nodes replace in this call."""
+        return frozenset(self.options.get("patches_replace", {}).get("dit", {}))
+
+    @property
+    def layout(self) -> tuple:
+        """What decides where rows are: equal for calls whose tokens are gathered alike."""
+        extra = sorted((name, _shape(value)) for name, value in self.extra.items() if value is not None)
+        control = tuple((kind, len(parts)) for kind, parts in sorted((self.control or {}).items()))
+        return tuple(self.keys), self.context_shape, tuple(extra), control
+
+
+def _shape(value: Any) -> tuple | None:
+    if isinstance(value, list | tuple):
+        return tuple(map(_shape, value))
+    return tuple(value.shape) if torch.is_tensor(value) else None
+
+
+def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that ``torch.compile`` was given, or the module itself."""
+    return getattr(module, "_orig_mod", module)
 
 
 Area = tuple[int, ...]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,23 +32,45 @@ class Place:
 
     def bytes(self, values: int, model: Any) -> int:
         """Memory for so many numbers; ``model`` is the host's ``BaseModel``."""
-        return values * (self.dtype or model.manual_cast_dtype or model.get_dtype()).itemsize
+        own = getattr(model, "get_dtype_inference", None)
+        return values * (self.dtype or (own() if own else model.manual_cast_dtype or model.get_dtype())).itemsize
 
     def reason_too_small(self, values: int, model: Any, x: torch.Tensor) -> str | None:
         """Why so many numbers cannot be kept beside what a call with latents ``x`` takes, or None."""
         device = x.device if self.device is None else torch.device(self.device)
         own = model.memory_required(list(x.shape)) if self.device is None else 0
-        free, needed = model_management.get_free_memory(device) - own, self.bytes(values, model)
+        free, needed = _free(device, model) - own, self.bytes(values, model)
         if needed <= free:
             return None
         return f"keys and values would take {needed / GIB:.1f} GiB of {max(free, 0) / GIB:.1f} GiB that are free"
+
+
+def _free(device: torch.device, model: Any) -> int:
+    """Bytes that can be had on a device; hosts that move weights on demand know of more than the device does."""
+    asked = getattr(model.current_patcher, "get_free_memory", None)
+    return asked(device) if asked and device.type != "cpu" else model_management.get_free_memory(device)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, as the host tells it (``comfy/model_management.py``)."""
+    asked = vars(model_management).get("is_oom")
+    return asked(error) if asked else isinstance(error, model_management.OOM_EXCEPTION)
+
+
+def outside_of_traces() -> AbstractContextManager:
+    """For memory that outlives a block: hosts that record a block's allocations (since 0.34) leave these out."""
+    prefetch = sys.modules.get("comfy.model_prefetch")
+    return getattr(prefetch, "pause_malloc_graph", nullcontext)()
 
 
 def places(settings: CATSettings) -> list[Place]:
     """Where caches may be kept: as asked for, then smaller, then outside of the GPU too."""
     dtype = None if settings.cache_dtype == "model" else getattr(torch, settings.cache_dtype)
     device = None if settings.cache_device == "model" else settings.cache_device
-    return list(dict.fromkeys([Place(dtype, device), Place(FLOAT8, device), Place(FLOAT8, "cpu")]))
+    wanted = [Place(dtype, device), Place(FLOAT8, device), Place(FLOAT8, "cpu")]
+    if not model_management.supports_cast(model_management.get_torch_device(), FLOAT8):  # Macs, DirectML
+        wanted = [Place(None if place.dtype is FLOAT8 else place.dtype, place.device) for place in wanted]
+    return list(dict.fromkeys(wanted))
 
 
 def announced(noise_shape: torch.Size, needed: int, model: Any) -> list[int]:

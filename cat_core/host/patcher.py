@@ -6,7 +6,8 @@ import hashlib
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,18 +15,21 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
-from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
+from comfy.utils import pack_latents
 
 from ..report import Report
 from ..settings import PRESETS, CATSettings
-from .call import ModelCall
-from .families import find_family
+from .architecture import find_family
+from .call import ModelCall, uncompiled
+from .journal import IDLE_INSTEAD
+from .known import KEY, unknown_in_patcher
 from .memory import announced
 from .preview import latent_preview
 from .run import Run
 
-KEY = "cat_pruning"
 KEPT_REPORTS = 16
+AUTOMATIC_WITHOUT_TOKENS = "quality"
+"""The preset that every model can have."""
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +50,8 @@ class Attachment:
     reports: deque[tuple[bytes | None, Report]] = field(default_factory=lambda: deque(maxlen=KEPT_REPORTS))
 
     def on_model_patcher_clone(self) -> Attachment:
-        """A clone made by another node has the settings, and reports of its own (``comfy/model_patcher.py: clone``)."""
-        return Attachment(self.settings, self.again, self.on_report)
+        """Clones share the reports, which are told apart by their latents: the host makes clones even in a sampler."""
+        return self
 
 
 def attach(
@@ -56,8 +60,8 @@ def attach(
     """Return a clone of ``model`` whose sampling runs are pruned; ``model`` itself stays as it is.
 
     Settings of None take the preset that the model's family names, and preset quality for all other models. A model
-    that carries CAT Pruning already gets the new settings only. A model that cannot be pruned is returned attached all
-    the same: it samples as before and its report says why. ``on_report`` gets every run's report when it ends.
+    that carries CAT Pruning already gets the new settings only. Where tokens cannot be computed by themselves there are
+    idle steps instead, and the report says why. ``on_report`` gets every run's report when it ends.
     """
     if KEY in model.attachments:
         log.info("CAT Pruning was applied before; the later settings are used.")
@@ -66,7 +70,7 @@ def attach(
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     if settings and settings.selects_tokens and (reason := _reason_against_tokens(clone)):
-        log.warning("CAT Pruning has no effect: %s.", reason)
+        log.warning("CAT Pruning, %s: %s.", IDLE_INSTEAD, reason)
     return clone
 
 
@@ -80,7 +84,7 @@ def detach(model: ModelPatcher) -> ModelPatcher:
 
 
 def last_report(model: ModelPatcher) -> Report | None:
-    """Report of the last run of exactly this patched model, or None before its first run.
+    """Report of the last run of this patched model or of a clone of it, or None before the first.
 
     Raises:
         ValueError: the model does not carry CAT Pruning.
@@ -109,87 +113,124 @@ def _reports(model: ModelPatcher) -> deque[tuple[bytes | None, Report]]:
     return attachment.reports
 
 
-def _fingerprint(latent: torch.Tensor) -> bytes:
-    return hashlib.blake2b(latent.detach().float().cpu().contiguous().numpy().tobytes()).digest()
+def _fingerprint(latent: Any) -> bytes:
+    """Of a latent as float16, which the host may round it to; sounds and videos in one are packed as it packs them."""
+    packed = pack_latents(latent.unbind())[0] if latent.is_nested else latent
+    return hashlib.blake2b(packed.detach().to(torch.float16).cpu().contiguous().numpy().tobytes()).digest()
 
 
 def _reason_against_tokens(model: ModelPatcher) -> str | None:
     """Why this model can have no pruned steps, or None. Idle steps need its output only: every model can have them."""
-    transformer = model.get_model_object("diffusion_model")
-    family = find_family(transformer)
-    if family is None:
-        what = f"{type(transformer).__name__} is not a supported diffusion transformer"
-    elif not family.compilable and model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY):
-        what = f"a compiled {family.name} cannot be pruned"
-    else:
-        return None
-    return f"{what} (preset quality, which computes no parts of steps, works)"
+    transformer = uncompiled(model.get_model_object("diffusion_model"))
+    if find_family(transformer) is None:
+        return f"{type(transformer).__name__} is not a supported diffusion transformer"
+    additional = getattr(model, "get_additional_models_with_key", None)
+    if additional and additional("multigpu"):
+        return "several GPUs share the conditionings"
+    if transformer is not model.get_model_object("diffusion_model") and not hasattr(torch.compiler, "set_stance"):
+        return "parts of a compiled model cannot be computed (torch 2.6 and later can)"
+    return unknown_in_patcher(model)
+
+
+def _reason_against_all(model_options: dict[str, Any]) -> str | None:
+    """Why a run must be computed in full, or None."""
+    if "context_handler" in model_options:
+        return "context windows move over the latent"
+    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
+    if wrappers.get(WrappersMP.PREDICT_NOISE, {}).get("lazycache"):
+        # a forecast hardly changes: it would take that for the model's answer, and never call the model again
+        return "LazyCache leaves out steps by how much the model's answers change"
+    return None
 
 
 def _settled(model: ModelPatcher) -> tuple[CATSettings, str | None]:
-    """The settings of a run, and why they must not be followed, or None."""
+    """The settings of a run, and why there must be no pruned steps in it, or None."""
     settings, reason = model.get_attachment(KEY).settings, _reason_against_tokens(model)
     if settings is None:
         family = find_family(model.get_model_object("diffusion_model"))
-        return PRESETS["quality" if family is None or reason else family.preset], None
-    return settings, reason if settings.selects_tokens else None
+        return PRESETS[AUTOMATIC_WITHOUT_TOKENS if family is None or reason else family.preset], None
+    return settings, reason
 
 
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
-    transformer = guider.model_patcher.get_model_object("diffusion_model")
-    settings, reason = _settled(guider.model_patcher)
-    if "context_handler" in guider.model_options:
-        reason = reason or "context windows move over the latent"
-    family = find_family(transformer)
-    run = Run(settings, family, transformer, sigmas.tolist(), guider, tuple(noise.shape), reason)
+    run = _start(guider, attachment, tuple(noise.shape), sigmas.tolist())
+    # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
+    options = guider.model_options["transformer_options"]
+    options[KEY] = run
+    output = None
+    try:
+        output = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        return output
+    finally:
+        options.pop(KEY, None)
+        _end(run, attachment, guider.model_patcher, output)
+
+
+def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sigmas: list[float]) -> Run:
+    settings, against_tokens = _settled(guider.model_patcher)
+    against_all = _reason_against_all(guider.model_options)
+    model = guider.model_patcher.model
+    family = find_family(guider.model_patcher.get_model_object("diffusion_model"))
+    run = Run(settings, family, model, sigmas, guider, noise_shape, against_tokens, against_all)
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
     if type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0):
         run.left_out = {"negative"}
     if attachment.again:
-        run.note("CAT Pruning is applied more than once, the last settings are used")
-    # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
-    options = guider.model_options["transformer_options"]
-    options[KEY] = run
-    made = None
+        run.journal.note("CAT Pruning is applied more than once, the last settings are used")
+    return run
+
+
+def _end(run: Run, attachment: Attachment, model: ModelPatcher, output: torch.Tensor | None) -> None:
+    """File a run's report. What goes wrong here must neither cost the picture nor hide the run's own error."""
+    report, made = run.report, None
+    with _warning():
+        run.close(finished=output is not None)
+    if output is not None:
+        with _warning():
+            made = _fingerprint(output)
+            report.preview = latent_preview(model.get_model_object("latent_format"), output)
+    attachment.reports.append((made, report))
+    log.info("CAT Pruning on %s: %s", report.family, report.summary())
+    if attachment.on_report:
+        with _warning():
+            attachment.on_report(report)
+
+
+@contextmanager
+def _warning() -> Iterator[None]:
     try:
-        output = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
-        made = _fingerprint(output)
-        run.report.preview = latent_preview(guider.model_patcher.get_model_object("latent_format"), output)
-        return output
-    finally:
-        options.pop(KEY, None)
-        attachment.reports.append((made, run.close(finished=made is not None)))
-        log.info("CAT Pruning on %s: %s", run.report.family, run.report.summary())
-        if attachment.on_report:
-            attachment.on_report(run.report)
+        yield
+    except Exception:
+        log.warning("CAT Pruning could not tell all of what it did.", exc_info=True)
 
 
-def _prepare_sampling(executor, model, noise_shape, conds, model_options: dict | None = None) -> Any:
+def _prepare_sampling(executor, model, noise_shape, conds, *args: Any, **kwargs: Any) -> Any:
     """The host plans its memory here: tell it of the caches."""
+    # the host gives them by name, other nodes' wrappers may hand them on by place
+    model_options = kwargs.get("model_options", args[0] if args else None)
+    run = (model_options or {}).get("transformer_options", {}).get(KEY)
+    if run is not None and run.active:
+        evaluated = [cond for name, part in conds.items() if name not in run.left_out for cond in part]
+        needed = run.pruning.expected_bytes(noise_shape, evaluated, model.model)
+        noise_shape = announced(noise_shape, needed, model.model)
+    return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def _predict_noise(executor, x, timestep, model_options: dict | None = None, *args: Any, **kwargs: Any) -> torch.Tensor:
     run = (model_options or {}).get("transformer_options", {}).get(KEY)
     if run is not None:
-        evaluated = [cond for name, part in conds.items() if name not in run.left_out for cond in part]
-        needed = run.expected_bytes(noise_shape, evaluated, model.model)
-        noise_shape = announced(noise_shape, needed, model.model)
-    return executor(model, noise_shape, conds, model_options=model_options)
-
-
-def _predict_noise(executor, x, timestep, model_options: dict | None = None, seed: int | None = None) -> torch.Tensor:
-    model_options = model_options or {}
-    run = model_options.get("transformer_options", {}).get(KEY)
-    if run is not None:
         run.begin_evaluation(timestep.flatten()[0].item())  # the one host read of an evaluation
-    return executor(x, timestep, model_options, seed)
+    return executor(x, timestep, model_options, *args, **kwargs)
 
 
 def _apply_model(
-    executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **kwargs: Any
+    executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options=None, *args: Any, **kwargs: Any
 ) -> torch.Tensor:
     options = transformer_options or {}
     run = options.get(KEY)
-    call = ModelCall(executor, x, t, c_concat, c_crossattn, control, options, kwargs)
+    call = ModelCall(executor, x, t, c_concat, c_crossattn, control, options, kwargs, args)
     return call.run() if run is None else run.call(call)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from einops import rearrange
@@ -11,51 +12,52 @@ from einops import rearrange
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How a latent [B, C, (T,) H, W] is cut into patches; odd sides are padded as the host does.
+    """How a latent [B, C, ...] is cut into patches; sides that do not divide are padded as the host does.
 
     Args:
-        size: (T,) H, W of the latent.
-        patch: latent frames, rows and columns of a patch.
+        size: of the latent behind its channels: (T,) H, W of a picture or video, L of sound, any number of sides.
+        patch: how many latent places of a side make a token, of the last sides; None and sides before them: one.
     """
 
     size: tuple[int, ...]
-    patch: tuple[int, int, int]
+    patch: tuple[int, ...] | None = None
 
-    @property
+    @cached_property
+    def _patch(self) -> tuple[int, ...]:
+        patch = self.patch or ()
+        return (1,) * (len(self.size) - len(patch)) + patch[max(len(patch) - len(self.size), 0) :]
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """(frames,) rows, columns of tokens."""
-        return self._counts[-len(self.size) :]
+        return tuple(-(-size // patch) for size, patch in zip(self.size, self._patch, strict=True))
 
     @property
     def tokens(self) -> int:
         """N."""
         return math.prod(self.shape)
 
-    @property
-    def _volume(self) -> tuple[int, ...]:
-        return self.size if len(self.size) == 3 else (1, *self.size)
-
-    @property
-    def _counts(self) -> tuple[int, ...]:
-        return tuple(-(-size // patch) for size, patch in zip(self._volume, self.patch, strict=True))
+    @cached_property
+    def _names(self) -> tuple[str, str]:
+        """Sides of the padded latent as einops knows them, (count patch) each, and their parts in tokens."""
+        sides = range(len(self.size))
+        apart = " ".join(f"(n{i} p{i})" for i in sides)
+        return f"b c {apart}", f"b ({' '.join(f'n{i}' for i in sides)}) (c {' '.join(f'p{i}' for i in sides)})"
 
     def to_tokens(self, latent: torch.Tensor) -> torch.Tensor:
-        """[B, C, (T,) H, W] -> [B, N, C * patch]; padding is zero."""
-        latent = latent.unsqueeze(2) if latent.ndim == 4 else latent
-        missing = [n * p - size for n, p, size in zip(self._counts, self.patch, self._volume, strict=True)]
+        """[B, C, ...] -> [B, N, C * patch]; padding is zero."""
+        parts = list(zip(self.shape, self._patch, self.size, strict=True))
+        missing = [n * p - size for n, p, size in parts]
         padded = torch.nn.functional.pad(latent, [number for end in reversed(missing) for number in (0, end)])
-        p, q, r = self.patch
-        return rearrange(padded, "b c (t p) (h q) (w r) -> b (t h w) (c p q r)", p=p, q=q, r=r)
+        return rearrange(padded, " -> ".join(self._names), **{f"p{i}": p for i, p in enumerate(self._patch)})
 
     def to_latent(self, tokens: torch.Tensor) -> torch.Tensor:
         """Inverse of :meth:`to_tokens`; a last dimension of 1 is repeated over the patch (masks)."""
         if tokens.shape[-1] == 1:
-            tokens = tokens.expand(-1, -1, math.prod(self.patch))
-        (t, h, w), (p, q, r) = self._counts, self.patch
-        latent = rearrange(tokens, "b (t h w) (c p q r) -> b c (t p) (h q) (w r)", t=t, h=h, w=w, p=p, q=q, r=r)
-        frames, rows, columns = self._volume
-        latent = latent[:, :, :frames, :rows, :columns]
-        return latent if len(self.size) == 3 else latent.squeeze(2)
+            tokens = tokens.expand(-1, -1, math.prod(self._patch))
+        counts = {f"n{i}": n for i, n in enumerate(self.shape)} | {f"p{i}": p for i, p in enumerate(self._patch)}
+        latent = rearrange(tokens, " -> ".join(reversed(self._names)), **counts)
+        return latent[(..., *(slice(size) for size in self.size))]
 
 
 def part_of_mask(mask: torch.Tensor, area: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:

@@ -1,5 +1,1 @@
-"""Architectures that can be pruned: one file each, listed here. See :class:`cat_core.host.families.family.Family`."""
-
-from .registry import find_family
-
-__all__ = ["find_family"]
+"""Architectures that can be pruned, a file each; whatever :class:`..architecture.family.Family` is here is served."""

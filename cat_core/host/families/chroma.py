@@ -2,6 +2,8 @@
 
 Host file: ``comfy/ldm/chroma/model.py``. Chroma Radiance is another class: it computes pixels of every token behind the
 blocks, and is not served.
+
+Tested on ComfyUI 0.30.0, 0.24.0, 0.18.2, 0.3.75.
 """
 
 from __future__ import annotations
@@ -12,18 +14,19 @@ from typing import Any
 import torch
 
 from ...algorithm.macs import ModelCost
+from ..architecture.costs import linear_macs
 from .flux import Flux
-from .hooks import linear_macs
 
 MODULATIONS = 344
 """Rows that the network computes for every sample, whatever the number of blocks."""
 
 
 class Chroma(Flux):
-    """See :class:`cat_core.host.families.family.Family`."""
+    """See :class:`cat_core.host.architecture.family.Family`."""
 
     name = "Chroma"
     classes = (("comfy.ldm.chroma.model", "Chroma"),)
+    references = False  # they are given to it as to Flux, and not looked at
 
     def matches(self, transformer: torch.nn.Module) -> bool:
         # blocks that are left out have no slots
@@ -33,7 +36,3 @@ class Chroma(Flux):
         return replace(
             super().cost(transformer), per_sample=MODULATIONS * linear_macs(transformer.distilled_guidance_layer)
         )
-
-    def other_tokens(self, transformer: Any, text: int, extra: dict[str, Any]) -> int:
-        # reference latents are given to it as to Flux, and not looked at
-        return text

@@ -3,75 +3,55 @@
 Host file: ``comfy/ldm/hidream/model.py``. Sequences are image, T5, Llama's last layer, Llama's layer of the block.
 Rotary embeddings have a row per token of the whole sequence. After the blocks the host cuts the sequence to the length
 that entered them, so tokens are scattered in front of the final layer.
+
+Tested on ComfyUI 0.30.0, 0.24.0, 0.18.2, 0.3.75.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import Any
 
 from ...algorithm.macs import ModelCost
-from ...algorithm.selection import Selection
-from .family import Family
-from .hooks import gather_rows, hooked, linear_macs, once
+from ..architecture.costs import linear_macs, parts_macs
+from ..architecture.family import Family
+from ..architecture.layout import Blocks, Layout
 
 
 class HiDream(Family):
-    """See :class:`cat_core.host.families.family.Family`."""
+    """See :class:`cat_core.host.architecture.family.Family`."""
 
     name = "HiDream"
     classes = (("comfy.ldm.hidream.model", "HiDreamImageTransformer2DModel"),)
-    compilable = False
-
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        return 1, transformer.patch_size, transformer.patch_size
+    arguments = frozenset({"encoder_hidden_states_llama3", "y"})
+    layout = Layout(
+        blocks=(Blocks("double_stream_blocks"), Blocks("single_stream_blocks")),
+        image="image_tokens",
+        per_token={"rope": 1},
+        end="final_layer",
+    )
 
     def cost(self, transformer: Any) -> ModelCost:
         doubles = [block.block for block in transformer.double_stream_blocks]
         singles = [block.block for block in transformer.single_stream_blocks]
         ends = transformer.final_layer
-        both = sum(linear_macs(block.attn1) + _experts(block.ff_i) for block in singles)
-        text = sum(linear_macs(block.ff_t) + _attention(block.attn1, "_t") for block in doubles)
+        both = parts_macs(singles, "attn1") + sum(_experts(block.ff_i) for block in singles)
+        text = parts_macs(doubles, "ff_t", *(f"attn1.{name}_t" for name in _PROJECTIONS))
+        image = parts_macs(doubles, *(f"attn1.{name}" for name in _PROJECTIONS))
         return ModelCost(
-            per_block_token=both + sum(_experts(block.ff_i) + _attention(block.attn1) for block in doubles),
+            per_block_token=both + image + sum(_experts(block.ff_i) for block in doubles),
             per_image_token=linear_macs(transformer.x_embedder, ends.linear),
             # one token of T5 and one of Llama are three in a block; the latter is projected for every block
             per_text_token=both + text + linear_macs(transformer.caption_projection) // 3,
             per_sample=linear_macs(transformer.t_embedder, transformer.p_embedder, ends.adaLN_modulation)
-            + linear_macs(*(block.adaLN_modulation for block in doubles + singles)),
+            + parts_macs(doubles + singles, "adaLN_modulation"),
             joint_widths=(transformer.inner_dim,) * len(doubles + singles),
         )
-
-    def refuses(self, transformer: Any, extra: dict[str, Any], options: dict[str, Any]) -> str | None:
-        if extra.get("image_cond") is not None:
-            return "an image to edit (HiDream-E1) is not supported"
-        return super().refuses(transformer, extra, options)
 
     def other_tokens(self, transformer: Any, text: int, extra: dict[str, Any]) -> int:
         return text + 2 * extra["encoder_hidden_states_llama3"].shape[2]
 
-    @contextmanager
-    def prune(self, transformer: Any, options: dict[str, Any], control: Any, selection: Selection, attention: Any):
-        blocks = [*transformer.double_stream_blocks, *transformer.single_stream_blocks]
-        attention.after = None
-        rotary = once(lambda rope: gather_rows(rope, selection))
 
-        def enter(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            return args, {**kwargs, "image_tokens": gather_rows(kwargs["image_tokens"], selection)}
-
-        def each(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            return args, {**kwargs, "rope": rotary(kwargs["rope"])}
-
-        def leave(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            return (selection.scatter(args[0]), *args[1:]), kwargs
-
-        with hooked([(blocks[0], enter), *((block, each) for block in blocks), (transformer.final_layer, leave)], []):
-            yield options, control
-
-
-def _attention(module: Any, kind: str = "") -> int:
-    """MACs of an attention's projections of image tokens, or with ``_t`` of text tokens."""
-    return linear_macs(*(getattr(module, part + kind) for part in ("to_q", "to_k", "to_v", "to_out")))
+_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")
 
 
 def _experts(module: Any) -> int:

@@ -2,59 +2,72 @@
 
 Host file: ``comfy/ldm/lightricks/model.py``. Rotary embeddings have a row per token; so has the modulation where frames
 are given. Key frames are frames of the latent.
+
+Tested on ComfyUI 0.30.0, 0.24.0, 0.18.2, 0.3.75.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from ...algorithm.macs import ModelCost
 from ...algorithm.selection import Selection
-from .family import Family
-from .hooks import changing, gather_rows, hook_blocks, linear_macs, once
+from ..architecture.costs import linear_macs, model_cost, parts_macs
+from ..architecture.family import Family
+from ..architecture.layout import Blocks, Layout
+from ..architecture.rows import gather_rows
+
+
+def _gather_rotary(pe: Any, selection: Selection) -> Any:
+    """Rotary embeddings of the selected tokens.
+
+    Hosts give matrices [1, 1, T, d, 2, 2] (0.3.75), or a tuple: cosines and sines, both [B, T, d] or [B, heads, T, d],
+    and a flag (to 0.28), or matrices [B, T, heads, d, 2, 2] and a flag.
+    """
+    if torch.is_tensor(pe):
+        return gather_rows(pe, selection, dim=2)
+    return tuple(
+        gather_rows(part, selection, dim=2 if part.ndim == 4 else 1) if torch.is_tensor(part) else part for part in pe
+    )
+
+
+def _gather_modulation(modulation: torch.Tensor, selection: Selection) -> torch.Tensor:
+    """[B, 1 or T, d]: one for all tokens, or a row for each where frames are given."""
+    return modulation if modulation.shape[1] == 1 else gather_rows(modulation, selection)
 
 
 class LTXV(Family):
-    """See :class:`cat_core.host.families.family.Family`."""
+    """See :class:`cat_core.host.architecture.family.Family`."""
 
     name = "LTX-Video"
     classes = (("comfy.ldm.lightricks.model", "LTXVModel"),)
+    arguments = frozenset({"attention_mask", "denoise_mask", "frame_rate", "guide_attention_entries", "keyframe_idxs"})
+    layout = Layout(
+        blocks=(Blocks("transformer_blocks", "double_block"),),
+        per_token={"pe": _gather_rotary, "vec": _gather_modulation},
+        attention=0,  # then to text
+    )
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:
         return 1, 1, 1
 
     def cost(self, transformer: Any) -> ModelCost:
         blocks = transformer.transformer_blocks
-        text = sum(linear_macs(block.attn2.to_k, block.attn2.to_v) for block in blocks)
-        image = linear_macs(blocks) - text
-        text += linear_macs(transformer.caption_projection)
-        ends = linear_macs(transformer.patchify_proj, transformer.proj_out)
+        text = parts_macs(blocks, "attn2.to_k", "attn2.to_v")
         widths = (transformer.inner_dim,) * len(blocks)
-        return ModelCost(
-            per_block_token=image,
-            per_image_token=ends,
-            per_text_token=text,
-            per_sample=linear_macs(transformer) - image - text - ends,
+        return model_cost(
+            transformer,
+            image=linear_macs(blocks) - text,
+            text=text + linear_macs(transformer.caption_projection),
+            ends=linear_macs(transformer.patchify_proj, transformer.proj_out),
             image_widths=widths,
             cross_widths=widths,
         )
 
-    def attends_to_image(self, transformer: Any, number: int) -> bool:
-        return number % 2 == 0  # then to text
-
-    @contextmanager
-    def prune(self, transformer: Any, options: dict[str, Any], control: Any, selection: Selection, attention: Any):
-        def of_tokens(modulation: torch.Tensor) -> torch.Tensor:
-            return modulation if modulation.shape[1] == 1 else gather_rows(modulation, selection)
-
-        options = hook_blocks(
-            options,
-            [("double_block", i) for i in range(len(transformer.transformer_blocks))],
-            enter=changing(img=selection.gather),
-            each=changing(pe=once(lambda pe: gather_rows(pe, selection, dim=2)), vec=once(of_tokens)),
-            leave=changing(img=selection.scatter),
-        )
-        yield options, control
+    def refuses(self, transformer: Any, extra: dict[str, Any]) -> str | None:
+        guides = extra.get("guide_attention_entries") or ()
+        if any(guide.get("strength", 1) != 1 or guide.get("pixel_mask") is not None for guide in guides):
+            return "key frames have a strength of their own"
+        return None

@@ -2,52 +2,55 @@
 
 Host file: ``comfy/ldm/modules/diffusionmodules/mmdit.py``. Joint attention over text tokens, then image tokens;
 position embeddings are added before the first block, so gathered tokens carry theirs.
+
+Tested on ComfyUI 0.30.0, 0.24.0, 0.18.2, 0.3.75.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from ...algorithm.macs import ModelCost
-from ...algorithm.selection import Selection
-from .family import Family
-from .hooks import changing, gather_control, hook_blocks, linear_macs
+from ..architecture.costs import linear_macs, model_cost
+from ..architecture.family import Family
+from ..architecture.layout import Blocks, Layout
 
 
 class SD3(Family):
-    """See :class:`cat_core.host.families.family.Family`."""
+    """See :class:`cat_core.host.architecture.family.Family`."""
 
     name = "SD3 / SD3.5"
     classes = (("comfy.ldm.modules.diffusionmodules.mmdit", "OpenAISignatureMMDITWrapper"),)
+    arguments = frozenset({"y"})
+    layout = Layout(
+        blocks=(Blocks("joint_blocks", "double_block"),),
+        text="txt",
+        controls={"output": "joint_blocks"},
+    )
 
     def matches(self, transformer: torch.nn.Module) -> bool:
         return super().matches(transformer) and transformer.patch_size == 2
 
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        return 1, transformer.patch_size, transformer.patch_size
-
     def cost(self, transformer: Any) -> ModelCost:
-        width = transformer.hidden_size
-        blocks = transformer.joint_blocks
-        ends = transformer.final_layer
-        return ModelCost(
-            per_block_token=sum(linear_macs(b.x_block) - linear_macs(b.x_block.adaLN_modulation) for b in blocks),
-            per_image_token=transformer.x_embedder.proj.weight.numel() + ends.linear.weight.numel(),
-            per_text_token=linear_macs(transformer.context_embedder, transformer.context_processor)
-            + sum(linear_macs(b.context_block) - linear_macs(b.context_block.adaLN_modulation) for b in blocks),
-            per_sample=linear_macs(transformer.t_embedder, transformer.y_embedder, ends.adaLN_modulation)
-            + sum(linear_macs(b.x_block.adaLN_modulation, b.context_block.adaLN_modulation) for b in blocks),
+        blocks, width = transformer.joint_blocks, transformer.hidden_size
+        image, text = (sum(map(_token_macs, parts)) for parts in zip(*map(_halves, blocks), strict=True))
+        return model_cost(
+            transformer,
+            image=image,
+            text=text + linear_macs(transformer.context_embedder, transformer.context_processor),
+            ends=linear_macs(transformer.final_layer.linear),
+            convolution=transformer.x_embedder.proj.weight.numel(),
             joint_widths=(width,) * len(blocks),
-            image_widths=(width,) * sum(b.x_block.x_block_self_attn for b in blocks),
+            image_widths=(width,) * sum(block.x_block.x_block_self_attn for block in blocks),
         )
 
-    @contextmanager
-    def prune(self, transformer: Any, options: dict[str, Any], control: Any, selection: Selection, attention: Any):
-        slots = [("double_block", i) for i in range(len(transformer.joint_blocks))]
-        options = hook_blocks(
-            options, slots, enter=changing(img=selection.gather), leave=changing(img=selection.scatter)
-        )
-        yield options, gather_control(control, "output", selection, last=len(slots) - 1)
+
+def _halves(block: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """A block's layers for image tokens and for text."""
+    return block.x_block, block.context_block
+
+
+def _token_macs(half: Any) -> int:
+    return linear_macs(half) - linear_macs(half.adaLN_modulation)

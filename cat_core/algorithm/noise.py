@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..algorithm.forecast import forecast
+from .forecast import forecast
 
 
 class NoiseCache:

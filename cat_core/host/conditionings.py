@@ -1,0 +1,81 @@
+"""What a run knows of every conditioning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..algorithm.branch import Branch
+from ..caching.kv import KVCache
+from ..settings import CATSettings
+from .call import Area, Key, described
+from .tokens import TokenGrid
+
+Group = tuple[tuple[int, ...], Area | None]
+"""Conditionings of one latent shape and area: they choose tokens together."""
+
+
+@dataclass
+class Conditioning:
+    """One conditioning: what is remembered of its answers, and how it was called."""
+
+    grid: TokenGrid
+    kv: KVCache
+    branch: Branch
+    group: Group
+    positive: bool
+    context_shape: tuple[int, ...] | None = None
+    blocks: frozenset = frozenset()
+    """Transformer blocks that another node replaced at the latest full step."""
+    computed_at: int = 0
+    """The latest full step."""
+    called_at: int = 0
+    """The latest step that had it."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return self.kv.bytes + self.branch.bytes
+
+
+class Conditionings(dict[Key, Conditioning]):
+    """All conditionings of a run by their keys.
+
+    Args:
+        settings: the knobs.
+        patch: latent frames, rows and columns of an image token; None where tokens are values of the latent.
+        guider: the host's guider, which knows the conditionings.
+    """
+
+    def __init__(self, settings: CATSettings, patch: tuple[int, int, int] | None, guider: Any):
+        super().__init__()
+        self.settings, self.patch, self.guider = settings, patch, guider
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return sum(one.bytes for one in self.values())
+
+    def members(self, group: Group) -> list[Conditioning]:
+        """All of a group."""
+        return [one for one in self.values() if one.group == group]
+
+    def hold_caches(self, group: Group | None = None) -> bool:
+        """Whether any keys and values are held, of a group or at all."""
+        return any(one.kv.layers for one in (self.values() if group is None else self.members(group)))
+
+    def grid(self, key: Key) -> TokenGrid:
+        """The grid of a conditioning's tokens."""
+        return TokenGrid(key[2][2:], self.patch)
+
+    def add(self, key: Key, cache: KVCache, step: int) -> Conditioning:
+        """Begin to remember a conditioning that is called at ``step`` first."""
+        name, area = described(self.guider, key[0])
+        positive = key[1] == 0 if name is None else name == "positive"
+        branch = Branch(self.settings)
+        self[key] = Conditioning(self.grid(key), cache, branch, (key[2], area), positive, called_at=step)
+        return self[key]
+
+    def lead(self, group: Group, step: int) -> Conditioning:
+        """Who chooses a group's tokens: a positive conditioning, but none that ended before the last step."""
+        return max(self.members(group), key=lambda one: (one.called_at >= step - 1, one.positive, one.called_at))

@@ -1,0 +1,45 @@
+// Lines on the nodes that say what a run did. The front end's own text of a running node is gone when its job has ended.
+import { api } from "../../scripts/api.js";
+import { app } from "../../scripts/app.js";
+
+const NAME = "cat_pruning_lines";
+const LINE = 15; // pixels
+
+/** The node that the host means by "7", or by "3:7": in the subgraph of node 3. */
+function find(id) {
+    let node, graph = app.rootGraph ?? app.graph;
+    for (const part of String(id).split(":")) {
+        node = graph?.getNodeById(part);
+        graph = node?.subgraph;
+    }
+    return node;
+}
+
+function addLines(node) {
+    const box = document.createElement("div");
+    box.dataset.testid = `cat-pruning-lines-${node.id}`;
+    box.style.cssText = `white-space: pre-wrap; overflow: auto; font-size: 11px; line-height: ${LINE}px; padding: 0 8px`;
+    const widget = node.addDOMWidget(NAME, NAME, box, {
+        getValue: () => box.textContent,
+        setValue: (text) => { box.textContent = text; },
+        getMinHeight: () => LINE * (box.textContent.split("\n").length + 1),
+        serialize: false, // not sent to the server
+    });
+    widget.serialize = false; // nor kept in the workflow
+    return widget;
+}
+
+app.registerExtension({
+    name: "CATPruning.Lines",
+    setup() {
+        api.addEventListener("cat_pruning.lines", ({ detail }) => {
+            const node = find(detail.node);
+            if (!node) return; // of a workflow in another tab
+            const widget = node.widgets?.find((one) => one.name === NAME) ?? addLines(node);
+            widget.value = detail.text;
+            const [width, height] = node.computeSize();
+            node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+            node.setDirtyCanvas(true, true);
+        });
+    },
+});
