@@ -1,11 +1,11 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test test-browser screenshots bench-speed bench-quality families train clean
+.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality families train clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: ## only set up: virtual environment and ComfyUI in .dev
+setup: ## only set up: virtual environment and ComfyUIs in .dev
 	@$(PYTHON) tools/dev.py setup
 
 demo: ## generate the demo picture with and without CAT Pruning, into demo/out
@@ -17,13 +17,16 @@ check: ## lint, formatting, import contract, types
 test: ## check, then all tests but those with a browser
 	@$(PYTHON) tools/dev.py test
 
+test-hosts: ## what depends on the host, on the other ComfyUIs that are supported
+	@$(PYTHON) tools/dev.py test-hosts
+
 test-browser: ## use the nodes in ComfyUI's front end; wants Chromium
 	@$(PYTHON) tools/dev.py test-browser
 
 screenshots: ## test-browser, and keep pictures in docs/screenshots
 	@$(PYTHON) tools/dev.py screenshots
 
-bench-speed: ## measure steps and runs, write docs/speed.md (45 minutes; resumes)
+bench-speed: ## measure steps and runs, write docs/speed.md (12 minutes; resumes)
 	@$(PYTHON) tools/dev.py bench-speed
 
 bench-quality: ## measure quality against cost on the demo model (hours; resumes)
@@ -36,4 +39,4 @@ train: ## train the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py train
 
 clean: ## remove the virtual environment, the host and the demo's output
-	rm -rf .dev/venv .dev/ComfyUI demo/out
+	rm -rf .dev/venv .dev/hosts demo/out

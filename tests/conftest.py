@@ -6,9 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # small models gain nothing from threads, and every core has a test of its own; servers that tests start inherit it
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# speed is not tested: a machine may be busy
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 TESTS = Path(__file__).resolve().parent
 sys.path += [str(TESTS.parent), str(TESTS)]

@@ -52,6 +52,7 @@ _FLUX = {
     "theta": 10000,
     "qkv_bias": True,
     "guidance_embed": True,
+    "txt_ids_dims": [],
 }
 _FLUX2 = {
     **_FLUX,
@@ -67,6 +68,7 @@ _FLUX2 = {
     "depth": 8,
     "depth_single_blocks": 48,
     "axes_dim": [32, 32, 32, 32],
+    "txt_ids_dims": [3],
     "theta": 2000,
     "qkv_bias": False,
     "global_modulation": True,
@@ -142,8 +144,9 @@ _HUNYUAN_DIT = {"image_model": "hydit", "depth": 40, "hidden_size": 1408, "mlp_r
 
 _QWEN_IMAGE = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
 _CHROMA = {
-    **{name: value for name, value in _FLUX.items() if name not in ("vec_in_dim", "guidance_embed")},
+    **{name: value for name, value in _FLUX.items() if name != "guidance_embed"},
     "image_model": "chroma",
+    "vec_in_dim": None,
     "in_channels": 64,
     "out_channels": 64,
     "in_dim": 64,
@@ -171,6 +174,7 @@ _HUNYUAN_VIDEO = {
     "guidance_embed": True,
     "byt5": False,
     "meanflow": False,
+    "meanflow_sum": False,
     "use_cond_type_embedding": False,
     "vision_in_dim": None,
 }
@@ -276,6 +280,7 @@ CHECKPOINTS = (
     Checkpoint("LTX-Video 2B", "LTXV", _LTXV, (13, 16, 24), 256, "768 x 512 x 97"),
     Checkpoint("Cosmos-Predict2 2B", "CosmosT2IPredict2", _cosmos(2048, 28, 16), (1, 128, 128), 512),
     Checkpoint("Cosmos-Predict2 14B", "CosmosT2IPredict2", _cosmos(5120, 36, 40), (1, 128, 128), 512),
+    Checkpoint("Anima", "Anima", {**_cosmos(2048, 28, 16), "image_model": "anima"}, (1, 128, 128), 512),
     Checkpoint("Mochi 1", "GenmoMochi", _MOCHI, (7, 60, 106), 256, "848 x 480 x 37"),
     Checkpoint(
         "HiDream-I1", "HiDream", _HIDREAM, (128, 128), 128, extra={"encoder_hidden_states_llama3": (1, 32, 128, 4096)}

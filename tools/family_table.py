@@ -18,8 +18,8 @@ import torch
 
 from cat_core.algorithm.macs import ModelCost
 from cat_core.algorithm.schedule import Schedule, StepKind
-from cat_core.host.families import find_family
-from cat_core.host.families.family import Family
+from cat_core.host.architecture import find_family
+from cat_core.host.architecture.family import Family
 from cat_core.host.tokens import TokenGrid
 from cat_core.settings import PRESETS
 from tools.checkpoints import CHECKPOINTS, Checkpoint

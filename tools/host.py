@@ -6,8 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-HOST = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".dev" / "ComfyUI")
+from tools.dev import DEFAULT, ROOT, host_path
+
+__all__ = ["ALLOCATOR", "HOST", "ROOT", "import_host", "restart_with_allocator"]
+HOST = Path(os.environ.get("COMFYUI_PATH") or host_path(DEFAULT))
 # Without these, glibc gives large tensors back to the system after every use and half the time goes into page faults.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000"}
 

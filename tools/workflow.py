@@ -67,15 +67,24 @@ def _node(node: dict[str, Any], info: dict[str, Any], links: _Links) -> dict[str
 
 
 def _widgets(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
-    """The node's widget values by name; the file holds them in order, and only that."""
+    """The node's widget values by name; the file holds them in order, and only that.
+
+    What a host has added since as optional widgets has its default, as in the front end.
+    """
     names: list[str | None] = []
+    defaults: list[Any] = []  # of the last widgets
     for section in ("required", "optional"):
-        for name, (kind, *options) in info["input"].get(section, {}).items():
-            if _is_widget(kind):
-                names.append(name)
-                if (options[0] if options else {}).get("control_after_generate"):
-                    names.append(None)
-    values = node.get("widgets_values") or []
+        for name, (kind, *rest) in info["input"].get(section, {}).items():
+            if not _is_widget(kind):
+                continue
+            options = rest[0] if rest else {}
+            has_choice = options.get("control_after_generate")
+            names += [name, None] if has_choice else [name]
+            optional = section == "optional" and "default" in options and not has_choice
+            defaults = [*defaults, options["default"]] if optional else []
+    values = list(node.get("widgets_values") or [])
+    if 0 < (missing := len(names) - len(values)) <= len(defaults):
+        values += defaults[-missing:]
     choices = [value for name, value in zip(names, values, strict=False) if name is None]
     if len(names) != len(values) or any(choice not in AFTER_GENERATE for choice in choices):
         raise ValueError(f"The values of node {node['id']} do not fit the widgets of {node['type']}.")
@@ -83,4 +92,5 @@ def _widgets(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_widget(kind: Any) -> bool:
-    return isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+    # a dynamic choice has more widgets behind some of its values, which none of the pack's workflows takes
+    return isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")

@@ -30,10 +30,10 @@ def table(monkeypatch):
     return table
 
 
-def benchmark(folder, pairs=2, **options):
+def benchmark(folder, pairs=2, engine="this", **options):
     given = {"samplers": ["euler"], "steps": [4], "methods": [""], "side": 16, "matmul": "highest"}
-    given |= {"timed": 0, "any_engine": False, "out": folder, **options}
-    return Benchmark(argparse.Namespace(**given), choose_pairs(["owl on blue", "red apple on teal"], pairs, 1))
+    given |= {"out": folder, **options}
+    return Benchmark(argparse.Namespace(**given), choose_pairs(["owl on blue", "red apple on teal"], pairs, 1), engine)
 
 
 def missing(run):
@@ -62,7 +62,7 @@ def test_all_is_measured_once_and_then_known(tmp_path, table):
         (method.name, prompt) for method in TABLE for prompt in ("owl on blue", "red apple on teal")
     ]
     assert [row.cost for row in rows if row.method == "2 steps"] == [0.5, 0.5]
-    assert all(row.psnr > 5 and 0 < row.latent_error < 2 and row.seconds > 0 for row in rows)
+    assert all(row.psnr > 5 and 0 < row.latent_error < 2 for row in rows)
     again = benchmark(tmp_path)
     assert missing(again) == []
     again.run()
@@ -90,11 +90,11 @@ def test_only_what_is_new_or_changed_is_measured(tmp_path, table):
     assert [row.method for row in changed.counting_rows()] == ["2 steps", "3 steps"]
 
 
-def test_a_changed_engine_measures_its_own_methods_again(tmp_path, table, monkeypatch):
+def test_a_changed_engine_measures_its_own_methods_again(tmp_path, table):
     benchmark(tmp_path, pairs=1).run()
-    monkeypatch.setattr(bench.measuring, "engine_version", lambda: "another")
-    assert missing(benchmark(tmp_path, pairs=1)) == [("owl on blue", ["idle"])]
-    assert missing(benchmark(tmp_path, pairs=1, any_engine=True)) == []
+    changed = benchmark(tmp_path, pairs=1, engine="another")
+    assert missing(changed) == [("owl on blue", ["idle"])]
+    assert [row.method for row in changed.counting_rows()] == ["2 steps", "3 steps"]
 
 
 def test_another_model_or_precision_measures_all_again(tmp_path, table):
@@ -109,10 +109,10 @@ def test_methods_are_chosen_by_parts_of_group_and_name(tmp_path, table):
     assert missing(benchmark(tmp_path, pairs=1, methods=["idle", "3 st"])) == [("owl on blue", ["idle", "3 steps"])]
 
 
-def test_a_target_is_kept_and_timed_again_for_the_first_prompts_only(tmp_path, table):
+def test_a_target_is_sampled_once(tmp_path, table, monkeypatch):
     benchmark(tmp_path, methods=["2 steps"]).run()
-    later = benchmark(tmp_path, methods=["3 steps"], timed=1)
+    later, sampled = benchmark(tmp_path, methods=["3 steps"]), []
+    monkeypatch.setattr(bench.measuring, "target", sampled.append)
     later.run()
-    timed = {row.prompt: row.target_seconds for row in later.counting_rows() if row.method == "3 steps"}
-    assert timed["owl on blue"] > 0
-    assert timed["red apple on teal"] != timed["red apple on teal"]
+    assert [row.method for row in later.counting_rows()] == ["2 steps", "2 steps", "3 steps", "3 steps"]
+    assert sampled == []

@@ -8,10 +8,18 @@ import torch
 
 from bench import speed_measuring as measure
 from bench.speed_clock import Spread
-from bench.speed_document import FINDINGS, MODELS, ROWS, growth, ratio, write_document
+from bench.speed_document import FINDINGS, MODELS, ROWS, growth, write_document
 from bench.speed_models import DEMO, Setup
+from bench.speed_summary import ratio
 from cat_core.settings import PRESETS
 
+QUALITY = """sampler,target_steps,method,psnr
+euler,28,balanced,40
+euler,28,balanced,42
+euler,28,14 steps,37
+euler,28,LazyCache 0.2,33
+other,28,balanced,9
+"""
 TINY = Setup(DEMO, side=16, cfg=4.0)
 
 
@@ -25,7 +33,7 @@ def _as_the_host_runs_nodes():
 def test_wide_models_keep_their_width_and_have_few_blocks(name):
     setup = Setup(name, blocks=2, side=64, text=5)
     transformer = setup.model.model.diffusion_model
-    assert next(transformer.parameters()).dtype == torch.bfloat16
+    assert next(transformer.parameters()).dtype == torch.float32
     blocks = {
         "SD3 medium": lambda: (len(transformer.joint_blocks), transformer.hidden_size),
         "PixArt-Sigma": lambda: (len(transformer.blocks), 1152),
@@ -47,6 +55,7 @@ def test_steps_are_told_apart_by_what_the_report_says():
 def test_the_packs_own_work_is_a_share_of_the_steps_it_is_done_in():
     found = measure.parts(TINY, replace(PRESETS["paper"], warmup_steps=3), 8)
     assert found["calls"] == {
+        "proof": 1,
         "cache filling": found["calls"]["cache filling"],
         "cache renewal": found["calls"]["cache renewal"],
         "clustering": 1,
@@ -55,6 +64,11 @@ def test_the_packs_own_work_is_a_share_of_the_steps_it_is_done_in():
         "full step": 3,
     }
     assert all(0 < found[part] < 1 for part in ("selection", "clustering", "cache renewal", "cache filling"))
+
+
+def test_a_proof_is_a_small_share_of_a_run():
+    found = measure.proof(TINY, 28, 1)
+    assert 0 < found["seconds"] < found["run"]
 
 
 def test_whole_runs_of_every_way():
@@ -76,15 +90,20 @@ def spread(value):
 def made_up():
     steps = {"seconds": {"unpatched": spread(2.0), "full": spread(2.02), "0.3": spread(0.808)}, "macs": {"0.3": 0.36}}
     runs = {
-        "seconds": {"unpatched": spread(20.0), "balanced": spread(11.0)},
+        "seconds": {
+            "unpatched": spread(20.0),
+            "balanced": spread(11.0),
+            "14 steps": spread(10.0),
+            "LazyCache 0.2": spread(12.0),
+        },
         "reports": {"balanced": {"ceiling": 2.0, "cache_bytes": 2**20}},
     }
     parts = {"selection": 0.01, "clustering": 0.02, "cache renewal": 0.03, "cache filling": 0.04}
-    results = {"machine": {"torch": "2", "threads": 2, "rounds": 2}}
+    results = {"machine": {"engine": "abc", "host": "1", "torch": "2", "threads": 2, "rounds": 2}}
     results |= {f"steps/{name}": steps for name in ROWS}
-    results |= {f"parts/{model}/{preset}": parts for model in MODELS for preset in ("paper", "balanced")}
-    results |= {f"runs/{model}/{count}": runs for model in MODELS for count in (28, 50)}
-    results |= {f"peak/{preset}": {"bytes": 2**30} for preset in ("unpatched", "balanced", "quality")}
+    for model in MODELS:
+        results |= {f"parts/{model}": parts, f"runs/{model}": runs, f"proof/{model}": {"seconds": 0.5, "run": 50.0}}
+    results |= {f"peak/{preset}": {"bytes": 2**30} for preset in ("unpatched", "balanced")}
     results |= {f"growth/{axis}/{value}": steps for axis in ("tokens", "blocks", "batch") for value in (1, 2)}
     for kept in (0.25, 0.5, 1.0):
         seconds = {"full": spread(2.0), f"{kept:g}": spread(2 * (0.1 + 0.9 * kept))}
@@ -93,24 +112,29 @@ def made_up():
 
 
 def test_the_document_has_ratios_that_are_plain_to_see(tmp_path):
-    quality = "sampler,target_steps,method,psnr\neuler,28,balanced,40\neuler,28,balanced,42\nother,28,balanced,9\n"
-    (tmp_path / "quality.csv").write_text(quality)
-    (tmp_path / FINDINGS).write_text("What came out.")
+    (tmp_path / "quality.csv").write_text(QUALITY)
+    (tmp_path / FINDINGS).write_text("What is left.")
     write_document(tmp_path, made_up())
     text = (tmp_path / "speed.md").read_text()
-    assert "What came out." in text
+    assert "What is left." in text
+    assert "*balanced* 1.82 of 2.00" in text
+    assert "takes 1.010 to 1.010 of an unpatched one" in text
+    assert "choosing tokens 3.0% of pruned steps, renewing keys and values 3.0%, the proof 1.00% of" in text
+    assert "balanced 11.00 s and 41.0 dB, 14 steps 10.00 s and 37.0 dB, LazyCache 0.2 12.00 s and 33.0 dB" in text
     # full over unpatched, pruned over full, MACs, MACs over time
     assert "| 1.010 | 0.3 | 0.400 | 0.360 | 0.90 |" in text
     assert "| balanced | 11.00 s (11.00 to 11.00) | 1.82x | 2.00x | 0.91 | 1 MiB | 41.0 dB |" in text
+    assert "| 0.500 s | 1.00% |" in text
     assert "time is 0.900 of the MACs and 0.100 of a full step" in text
     assert (tmp_path / "speed.svg").read_text().count("<svg") == 1
 
 
-def test_the_document_names_the_machines_threads_but_no_path(tmp_path):
-    (tmp_path / "quality.csv").write_text("sampler,target_steps,method,psnr\n")
+def test_the_document_names_engine_host_and_threads_but_no_path(tmp_path):
+    (tmp_path / "quality.csv").write_text(QUALITY)
     write_document(tmp_path, made_up())
     text = (tmp_path / "speed.md").read_text()
-    assert "2 CPU threads" in text
+    assert "ComfyUI 1, torch 2, 2 CPU threads" in text
+    assert "engine `abc` (" in text
     assert not re.search(r"(^|\s)/[a-z]+/", text)
 
 

@@ -4,9 +4,15 @@ import base64
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 WAIT = 60_000
 """Milliseconds for anything: a server on a loaded machine is slow."""
+
+
+def is_saved_file(answer, name: str) -> bool:
+    """Whether an answer is the server's to a workflow sent to be kept under a name."""
+    return answer.request.method == "POST" and unquote(answer.url.split("?")[0]).endswith(f"/workflows/{name}.json")
 
 
 class ComfyPage:
@@ -27,7 +33,7 @@ class ComfyPage:
     def open_template(self, pack: str, name: str) -> None:
         """From the template browser."""
         self.browse_templates(pack)
-        self.page.get_by_role("dialog").get_by_placeholder("Search...").fill(name)
+        self.page.get_by_role("dialog").get_by_placeholder("Search").fill(name)
         self.page.get_by_test_id(f"template-workflow-{name}").click()
         self.page.wait_for_function("app.graph.nodes.some(node => node.type.startsWith('CATPruning'))")
 
@@ -61,8 +67,12 @@ class ComfyPage:
         self.look_at(kind)
         self.page.evaluate("n => app.canvas.selectItems([app.graph.getNodeById(n)])", self.number(kind))
 
-    def look_at(self, *kinds: str, scale: float = 1.0) -> None:
-        """Move the canvas so that the first node of these types stands in the middle of the left edge."""
+    def drawn(self) -> None:
+        """Wait until what was changed is drawn."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def look_at(self, kind: str, scale: float = 1.0) -> None:
+        """Move the canvas so that the one node of a type stands at its left edge."""
         self.page.evaluate(
             """([number, scale]) => {
                 const node = app.graph.getNodeById(number), view = app.canvas.ds;
@@ -70,23 +80,31 @@ class ComfyPage:
                 view.offset = [120 / scale - node.pos[0], 220 / scale - node.pos[1]];
                 app.canvas.setDirty(true, true);
             }""",
-            [self.number(kinds[0]), scale],
+            [self.number(kind), scale],
         )
-        self.page.wait_for_timeout(1500)
+        self.drawn()
 
     def look_at_results(self) -> None:
         """Move the canvas: over the whole graph, or to the report where nodes take more room."""
         if self.look == "vue":
             self.look_at("CATPruningReport", scale=0.6)
         else:
-            self.page.evaluate("app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-            self.page.wait_for_timeout(2500)
+            self.page.evaluate(
+                """() => {
+                    const frames = app.graph.nodes.map(node => node.boundingRect);
+                    const [left, top] = [0, 1].map(i => Math.min(...frames.map(frame => frame[i])));
+                    const [right, low] = [0, 1].map(i => Math.max(...frames.map(frame => frame[i] + frame[i + 2])));
+                    app.canvas.ds.fitToBounds([left, top, right - left, low - top], {zoom: 0.9});
+                    app.canvas.setDirty(true, true);
+                }"""
+            )
+            self.drawn()
 
     def type_number(self, kind: str, widget: str, value: float) -> None:
         """Change a number as a user does."""
         number = self.number(kind)
         if self.look == "vue":
-            field = self.page.locator(f'[data-node-id="{number}"]').get_by_label(widget)
+            field = self.page.locator(f'[data-node-id="{number}"]').get_by_label(widget).get_by_role("spinbutton")
             field.press("ControlOrMeta+a")
             field.press_sequentially(str(value))
             field.press("Tab")
@@ -107,13 +125,16 @@ class ComfyPage:
         self.page.keyboard.press("Enter")
 
     def run(self) -> None:
-        """Press the button, and wait until the server has nothing left to do."""
-        before = len(self.server.get("/history"))
+        """Press the button, and wait until the front end has heard that the run has ended well."""
+        self.page.evaluate(
+            """() => {
+                window.ended = false;
+                app.api.addEventListener("execution_success", () => { window.ended = true; }, {once: true});
+            }"""
+        )
         self.page.get_by_test_id("queue-button").click()
-        while len(self.server.get("/history")) == before:
-            self.page.wait_for_timeout(300)
-        # the last messages are still on their way
-        self.page.wait_for_timeout(2000)
+        self.page.wait_for_function("window.ended", timeout=10 * WAIT)
+        self.drawn()
 
     def output(self, kind: str) -> dict[str, Any]:
         """What a node's last run gave to the interface."""
@@ -121,16 +142,17 @@ class ComfyPage:
 
     def shown_text(self, kind: str) -> str:
         """The lines that stand on a node."""
-        widgets = "number => app.graph.getNodeById(number).widgets.filter(w => w.name == '$$node-text-preview')"
-        (text,) = self.page.evaluate(f"number => ({widgets})(number).map(w => w.value)", self.number(kind))
+        (text,) = self.page.get_by_test_id(f"cat-pruning-lines-{self.number(kind)}").all_inner_texts()
         return text
 
-    def shown_pictures(self, number: int) -> int:
-        """How many pictures a node shows."""
-        if self.look == "vue":
-            pictures = self.page.locator(f'[data-node-id="{number}"] img').all()
-            return sum(picture.evaluate("picture => picture.naturalWidth > 0") for picture in pictures)
-        return self.page.evaluate("number => (app.graph.getNodeById(number).imgs ?? []).length", number)
+    def wait_for_picture(self, number: int) -> None:
+        """Wait until a node shows one picture."""
+        of_look = {
+            "vue": 'number => [...document.querySelectorAll(`[data-node-id="${number}"] img`)]',
+            "classic": "number => app.graph.getNodeById(number).imgs ?? []",
+        }
+        loaded = "pictures => pictures.filter(picture => picture.naturalWidth > 0).length == 1"
+        self.page.wait_for_function(f"number => ({loaded})(({of_look[self.look]})(number))", arg=number)
 
     def drop(self, content: bytes, name: str, kind: str) -> None:
         """Drop a file onto the canvas."""
@@ -146,19 +168,30 @@ class ComfyPage:
             [base64.b64encode(content).decode(), name, kind],
         )
 
-    def search(self, words: str) -> list[str]:
-        """Names of the nodes that the search box offers."""
-        box = self.page.get_by_placeholder("Search Nodes...")
+    def search(self, words: str) -> None:
+        """Look for a node in the search box; what it finds are the page's options."""
+        box = self.page.get_by_placeholder("Add a node")
         if not box.count():
             self.page.evaluate("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
-            box.wait_for()
+        # what is found next is no leftover of an earlier search
+        box.fill("no node has such a name")
+        self.page.wait_for_function("!document.querySelector('[role=option]')")
         box.fill(words)
-        self.page.wait_for_timeout(1000)
-        return self.page.get_by_role("option").all_inner_texts()
+        self.page.get_by_role("option").first.wait_for()
+
+    def save(self, name: str) -> None:
+        """Save the workflow with the keyboard, under a name; return when the server has it."""
+        self.page.keyboard.press("ControlOrMeta+s")
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("textbox").fill(name)
+        # the dialog closes before the file is sent
+        with self.page.expect_response(lambda answer: is_saved_file(answer, name)) as answer:
+            self.page.keyboard.press("Enter")
+        assert answer.value.ok, answer.value.status
+        dialog.wait_for(state="detached")
 
     def photograph(self, name: str) -> None:
         """Keep a picture of the window, if any are wanted."""
         if self.screenshots:
             self.screenshots.mkdir(parents=True, exist_ok=True)
-            self.page.wait_for_timeout(1000)  # what fades in
-            self.page.screenshot(path=self.screenshots / f"{name}.png")
+            self.page.screenshot(path=self.screenshots / f"{name}.png", animations="disabled")

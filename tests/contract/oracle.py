@@ -77,7 +77,7 @@ class Oracle:
             return func(q, *(t.transpose(1, 2) if heads_first else t for t in (k, v)), *rest, **more)
 
         with self._seeing(attend):
-            seen = {**options, "optimized_attention_override": attend}
+            seen = {**options, "optimized_attention_override": attend} if self.blind is None else options
             out = executor(x, t, concat, context, control, seen, **extra)
         parts = zip(names, x.chunk(len(names)), out.chunk(len(names)), strict=True)
         return torch.cat([self._answer(name, part, new, step, mask) for name, part, new in parts])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from comfy import model_management
 
+from cat_core.algorithm.noise import NoiseCache
 from cat_core.caching.kv import KVCache
-from cat_core.caching.noise import NoiseCache
 from cat_core.host.patcher import attach, last_report
 from cat_core.host.run import Run
 from cat_core.settings import CATSettings
@@ -19,7 +19,8 @@ from zoo import CASES
 
 SETTINGS = CATSettings(keep_ratio=0.3, pruned_interval=1, warmup_steps=3, refresh_interval=3, final_full_steps=1)
 RUNS, GROWTH = 50, 4 * 2**20
-CALLS = {"first": 0, "fills the caches": 2, "pruned": 3, "refresh": 5}
+CALLS = {"first": 0, "fills the caches": 2, "pruned": 4, "refresh": 5}
+PROOF = 3
 
 
 class PlannedError(Exception):
@@ -110,7 +111,8 @@ def test_in_a_graph_the_hosts_message_is_that_of_the_error_and_the_graph_runs_ag
 
 
 @pytest.mark.usefixtures("pack")
-def test_an_interrupt_ends_the_prompt_as_one_and_the_next_prompt_is_right():
+@pytest.mark.parametrize("call", [PROOF, CALLS["pruned"]])
+def test_an_interrupt_ends_the_prompt_as_one_and_the_next_prompt_is_right(call):
     graph = Graph()
     model = graph("SmallModel")
     pruned = graph("CATPruning", model=model, settings=graph("CATPruningSettings", **vars_of(SETTINGS)))
@@ -118,7 +120,7 @@ def test_an_interrupt_ends_the_prompt_as_one_and_the_next_prompt_is_right():
     (patcher,) = graph.run(model)
     block = patcher.model.diffusion_model.joint_blocks[0]
     # as the server does when the user asks for it
-    broken = at_call(block, CALLS["pruned"], lambda *_: model_management.interrupt_current_processing(True))
+    broken = at_call(block, call, lambda *_: model_management.interrupt_current_processing(True))
     with pytest.raises(GraphError, match="execution_interrupted"):
         graph.run(graph.ksampler(pruned, seed=4))
     broken.remove()

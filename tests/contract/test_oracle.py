@@ -1,14 +1,19 @@
 """Every family's gathered computation equals the dense one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cat_core.host.patcher import attach, last_report
+from cat_core.host.proof import Proof
 from cat_core.settings import PAPER, CATSettings
+from contract.breaking import break_layout
 from contract.oracle import Oracle
 from small import CONFIGS, Residuals, conditioning, noise_for, sample, small_model
+
+pytestmark = pytest.mark.host
 
 SIZES = {"square": (16, 16), "wide": (12, 20), "odd": (15, 17)}
 TOKENS = replace(PAPER, warmup_steps=3)
@@ -24,12 +29,12 @@ def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def against_oracle(model, settings: CATSettings, noise: torch.Tensor, **sampling) -> float:
+def against_oracle(model, settings: CATSettings, noise: torch.Tensor, reasons=(), **sampling) -> float:
     """Sample pruned, then densely with the same selections; return their relative difference."""
     pruned = attach(model, settings)
     picture = sample(pruned, noise, **sampling)
     report = last_report(pruned)
-    assert report.reasons == []
+    assert report.reasons == list(reasons)
     assert report.count("pruned") + report.count("idle") >= 3
     dense = sample(Oracle(report, settings).attach(model), noise, **sampling)
     stock = sample(model, noise, **sampling)
@@ -43,6 +48,19 @@ def against_oracle(model, settings: CATSettings, noise: torch.Tensor, **sampling
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_pruned_run_equals_the_dense_one(name, batch, size, settings):
     assert against_oracle(small_model(name), settings, noise_for(batch, *size)) < 1e-4
+
+
+def test_the_paper_setting_is_the_published_method():
+    """8 warm-up steps of 28, then 30 % of the tokens in 20 clusters at every step; the others' noise is held."""
+    model, noise = small_model(), noise_for(1, 16, 16)
+    pruned = attach(model, PAPER)
+    picture = sample(pruned, noise, steps=28)
+    report = last_report(pruned)
+    assert [step.kind for step in report.steps] == ["full"] * 8 + ["pruned"] * 20
+    assert {call.computed for step in report.steps[8:] for call in step.calls} == {round(0.3 * 64)}
+    assert report.clusters.max() + 1 == 20
+    held = SimpleNamespace(forecast=0, correction=0, propagation=0)
+    assert relative_error(picture, sample(Oracle(report, held).attach(model), noise, steps=28)) < 1e-4
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
@@ -70,11 +88,9 @@ def test_control_residuals_reach_the_tokens_they_belong_to(blocks):
 
 
 def test_the_oracle_notices_a_wrong_row(monkeypatch):
-    """Gather with neighbouring rows' indices: the comparison must fail."""
-    from cat_core.algorithm.selection import Selection
-
-    gather = Selection.gather
-    monkeypatch.setattr(Selection, "gather", lambda self, tokens: gather(self, tokens.roll(1, dims=1)))
+    """Gather with neighbouring rows' indices, and no proof: the comparison must fail."""
+    monkeypatch.setattr(Proof, "reason_against", lambda self, most: None)
+    break_layout(monkeypatch, "tokens")
     assert against_oracle(small_model(), TOKENS, noise_for(1, 16, 16)) > 1e-3
 
 

@@ -10,12 +10,13 @@ import asyncio
 import functools
 import types
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import execution
 import torch
+from comfy.patcher_extension import WrappersMP
 
 import nodes
 from cat_core.settings import CATSettings
@@ -45,7 +46,7 @@ class Graph:
         _host()
         self.prompt: dict[str, dict[str, Any]] = {}
         self.server = _Client()
-        arguments = {"cache_type": execution.CacheType.CLASSIC, "cache_args": {"lru": 0, "ram": 0}}
+        arguments = {"cache_type": execution.CacheType.CLASSIC, "cache_args": {"lru": 0, "ram": 0, "ram_inactive": 0}}
         self.executor = execution.PromptExecutor(self.server, **arguments)
 
     def __call__(self, kind: str, **inputs: Any) -> Output:
@@ -199,11 +200,16 @@ Build = Callable[[Graph, Callable[[Output], Output]], tuple[Output, Output]]
 
 @dataclass(frozen=True)
 class SideBySide:
-    """One graph's latent without and with CAT Pruning; ``run`` is the report of the latter, as the engine keeps it."""
+    """One graph's latent without and with CAT Pruning; ``runs`` are reports of the latter, as the engine keeps them."""
 
     stock: torch.Tensor
     pruned: torch.Tensor
-    run: Any
+    runs: list[Any]
+
+    @property
+    def run(self) -> Any:
+        """The report of the last run, most often the only one."""
+        return self.runs[-1]
 
     @property
     def difference(self) -> float:
@@ -228,7 +234,7 @@ def side_by_side(build: Build, **knobs: Any) -> SideBySide:
     model, latent = build(graph, lambda model: graph("CATPruning", model=model, settings=settings))
     (pruned,) = graph.run(latent)
     (patcher,) = graph.run(model)
-    return SideBySide(stock, pruned, patcher.attachments["cat_pruning"].reports[-1][1])
+    return SideBySide(stock, pruned, [report for _, report in patcher.attachments["cat_pruning"].reports])
 
 
 @functools.lru_cache(maxsize=100)
@@ -239,46 +245,80 @@ def _stock(build: Build) -> torch.Tensor:
     return latent
 
 
-def dense(build: Build, run: Any, **knobs: Any) -> torch.Tensor:
-    """The latent that a pruned run must give, computed without leaving anything out, see ``contract/oracle.py``."""
+def dense(build: Build, *runs: Any, **knobs: Any) -> torch.Tensor:
+    """The latent that pruned runs must give, computed without leaving anything out, see ``contract/oracle.py``."""
     graph = Graph()
-    DenseModel.oracle = GraphOracle(run, CATSettings(**knobs))
+    DenseModel.oracles = iter([GraphOracle(run, CATSettings(**knobs)) for run in runs])
     (latent,) = graph.run(build(graph, lambda model: graph("DenseModel", model=model))[1])
     return latent
 
 
+def dense_model(model: Any, run: Any, settings: CATSettings) -> Any:
+    """The same for one run without a graph: a clone of the unpatched model to sample from."""
+    DenseModel.oracles = iter([GraphOracle(run, settings)])
+    return DenseModel().attach(model)[0]
+
+
+def evaluated_once(run: Any, prompts: int = 2) -> bool:
+    """Whether the sampler evaluated each step once; of others no dense run knows what a second look changes."""
+    return all(len(step.calls) == prompts for step in run.steps)
+
+
 class GraphOracle(Oracle):
-    """Knows also what runs in full: calls with another node's blocks, and conditionings that were not there before."""
+    """Knows also that calls of one step may differ, and that another node's second look at a conditioning is its own.
+
+    The dense run makes the calls of the pruned one in the same order, with a sampler that evaluates a step once.
+    """
+
+    def __init__(self, run: Any, settings: CATSettings):
+        super().__init__(run, settings)
+        self.steps = {step.number: step for step in run.steps}
+        self.calls = {number: iter(step.calls) for number, step in self.steps.items()}
 
     @staticmethod
     def _mask(step: Any) -> torch.Tensor | None:
-        # a call in full does not make an idle step a pruned one
-        if step.kind == "pruned" and step.selected is None:
-            return torch.zeros(1, 1, 1, dtype=torch.bool)
-        return Oracle._mask(step)
+        return None if step is None or step.selected is None else torch.as_tensor(step.selected)
+
+    def begin(self, sigmas: torch.Tensor) -> None:
+        """Know all steps, and the noise level that a part of a run ends at; some samplers change ``sigmas`` later."""
+        self.sigmas = sigmas[sigmas > 0]
+        self.masks = [self._mask(self.steps.get(number)) for number in range(len(sigmas))]
 
     def _apply_model(self, executor, x, t, concat=None, context=None, control=None, options=None, **extra):
-        if options.get("patches_replace"):
-            return executor(x, t, concat, context, control, options, **extra)
+        step = int((self.sigmas - float(options["sigmas"][0])).abs().argmin())
         names = zip(options["uuids"], options["cond_or_uncond"], strict=True)
-        planned = self.masks
-        if any(name not in self.past for name in names):
-            self.masks = [None] * len(planned)
-        answer = super()._apply_model(executor, x, t, concat, context, control, options, **extra)
-        self.masks = planned
-        return answer
+        called = {name: next(self.calls[step]) for name in names}
+        if any(name in self.past and self.past[name][-1][0] == step for name in called):
+            return executor(x, t, concat, context, control, options, **extra)
+        if all(call.computed == call.tokens for call in called.values()):
+            self.masks[step] = None
+        elif not any(call.computed for call in called.values()):
+            self.masks[step] = torch.zeros(1, 1, 1, dtype=torch.bool)
+        return super()._apply_model(executor, x, t, concat, context, control, options, **extra)
 
 
 class DenseModel:
-    """A model that computes all tokens of every step."""
+    """A model that computes all tokens of every step; every sampling run has an oracle of its own."""
 
     RETURN_TYPES = ("MODEL",)
     FUNCTION = "attach"
-    oracle: GraphOracle | None = None
+    oracles: Iterator[GraphOracle] = iter(())
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
         return {"required": {"model": ("MODEL",)}}
 
     def attach(self, model):
-        return (self.oracle.attach(model),)
+        clone, oracles, current = model.clone(), self.oracles, []
+
+        def begin(executor, noise, latent, sampler, sigmas, *args, **kwargs):
+            current[:] = [next(oracles)]
+            current[0].begin(sigmas)
+            return executor(noise, latent, sampler, sigmas, *args, **kwargs)
+
+        def answer(*args, **kwargs):
+            return current[0]._apply_model(*args, **kwargs)
+
+        clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "oracle", begin)
+        clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "oracle", answer)
+        return (clone,)

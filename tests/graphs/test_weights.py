@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 
 from cat_core.host.patcher import attach, last_report
 from cat_core.settings import CATSettings
-from graphs.host_graph import IDLE, TOKENS
-from graphs.test_passes import NEAR, Item, sampled
+from graphs.host_graph import IDLE, TOKENS, dense, relative, side_by_side
+from graphs.test_passes import NEAR, PLANNED, SAME, Item
 from small import WIDTH, noise_for, sample, small_model
 
 SETTINGS = CATSettings(**TOKENS)
@@ -50,6 +50,7 @@ def merged(wiring, after):
     return wiring.ksampler(wiring.sampled)
 
 
+PLAIN = Item(lambda w: w.ksampler(w.cat(w.model)))
 ITEMS = {
     "LoRA before": Item(lambda w: w.ksampler(w.cat(lora(w, w.model)))),
     "LoRA after": Item(lora_after),
@@ -60,15 +61,16 @@ ITEMS = {
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_changed_weights_are_the_ones_that_are_pruned(name):
-    stock, _ = sampled(ITEMS[name])
-    assert torch.equal(sampled(ITEMS[name], {"keep_ratio": 1.0})[0], stock)
-    plain, _ = sampled(Item(lambda w: w.ksampler()))
-    assert not torch.equal(stock, plain)
-    for knobs in (TOKENS, IDLE):
-        pruned, report = sampled(ITEMS[name], knobs)
-        assert report["reasons"] == []
-        assert report["steps"]["pruned"] + report["steps"]["idle"] > 0
-        assert 0 < float((pruned - stock).norm() / stock.norm()) < NEAR
+    build = ITEMS[name].build
+    whole, plain = (side_by_side(item, keep_ratio=1.0) for item in (build, PLAIN.build))
+    assert torch.equal(whole.pruned, whole.stock)
+    assert relative(whole.stock, plain.stock) > 0.01
+    for kind, knobs in (("tokens", TOKENS), ("idle", IDLE)):
+        side = side_by_side(build, **knobs)
+        assert side.run.reasons == []
+        assert side.kinds == PLANNED[kind]
+        assert 1e-3 < side.difference < NEAR
+        assert relative(side.pruned, dense(build, side.run, **knobs)) < SAME
 
 
 @pytest.mark.parametrize("dtype", ROUNDED)

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from cat_core.host.patcher import KEY, attach, last_report
-from cat_core.settings import CACHE_DEVICES, CACHE_DTYPES, PRESETS, CATSettings
+from cat_core.settings import KNOBS, PRESETS, CATSettings
 from small import noise_for, sample, small_model
 
-KNOBS = [field.name for field in dataclasses.fields(CATSettings) if field.name != "focus_mask"]
-CHOICES = {"cache_dtype": CACHE_DTYPES, "cache_device": CACHE_DEVICES}
+CHOICES = {name: knob.options for name, knob in KNOBS.items() if knob.options}
 NUMBERS = [name for name in KNOBS if name not in CHOICES]
 
 

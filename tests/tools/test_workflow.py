@@ -129,6 +129,17 @@ def test_values_that_do_not_fit_the_nodes_widgets_are_refused_by_its_name(values
         to_api(workflow, INFO)
 
 
+def test_optional_widgets_that_the_host_has_added_since_have_their_defaults():
+    optional = {"dtype": ["COMBO", {"options": ["a", "b"]}], "cfg": ["FLOAT", {"default": 4.0}], "mask": ["MASK"]}
+    info = {**INFO, "Sampler": {"input": {**INFO["Sampler"]["input"], "optional": optional}}}
+    workflow = chain()
+    workflow["nodes"][2]["widgets_values"] = VALUES[:-1]
+    assert to_api(workflow, info)["3"]["inputs"]["cfg"] == 4.0
+    workflow["nodes"][2]["widgets_values"] = VALUES[:-2]
+    with pytest.raises(ValueError, match="Sampler"):
+        to_api(workflow, info)
+
+
 def test_something_else_behind_a_seed_is_refused():
     workflow = chain()
     workflow["nodes"][2]["widgets_values"] = [7, 20, "heun", "b", 4.5, 1]

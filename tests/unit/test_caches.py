@@ -5,9 +5,9 @@ import torch
 
 from cat_core.algorithm.clustering import Propagation
 from cat_core.algorithm.forecast import forecast
+from cat_core.algorithm.noise import NoiseCache
 from cat_core.algorithm.selection import Selection
 from cat_core.caching.kv import KVCache
-from cat_core.caching.noise import NoiseCache
 
 
 def test_a_trend_is_followed_for_half_of_as_far_as_it_was_seen():

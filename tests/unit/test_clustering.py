@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cat_core.algorithm.clustering import Propagation, kmeans, token_features
+from cat_core.algorithm import clustering
+from cat_core.algorithm.clustering import ITERATIONS, Propagation, kmeans, token_features
 
 
 def test_features_are_scaled_noise_and_place():
@@ -33,10 +34,14 @@ def test_a_sample_is_clustered_as_if_alone():
     assert all(torch.equal(together[i], kmeans(features[i : i + 1], 7, seed=5)[0]) for i in range(3))
 
 
-def test_more_iterations_lower_the_distance_to_the_centres():
+def test_more_iterations_lower_the_spread_about_the_centres_and_never_raise_it(monkeypatch):
     features = torch.randn(1, 200, 4, generator=torch.Generator().manual_seed(2))
-    labels = kmeans(features, 5, seed=0)
-    assert _spread(features[0], labels[0]) < _spread(features[0], torch.arange(200) % 5)
+    spreads = []
+    for iterations in range(ITERATIONS + 1):
+        monkeypatch.setattr(clustering, "ITERATIONS", iterations)
+        spreads.append(_spread(features[0], kmeans(features, 5, seed=0)[0]))
+    assert spreads == sorted(spreads, reverse=True)
+    assert spreads[ITERATIONS] < 0.9 * spreads[0]
 
 
 def _spread(points: torch.Tensor, labels: torch.Tensor) -> float:

@@ -4,9 +4,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cat_core.algorithm.corrector import Corrector
+from cat_core.algorithm.noise import NoiseCache
 from cat_core.algorithm.selection import Selector
 from cat_core.caching.kv import KVCache
-from cat_core.caching.noise import NoiseCache
 from cat_core.settings import CATSettings
 
 

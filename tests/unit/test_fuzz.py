@@ -1,10 +1,8 @@
 """Random settings, shapes, batches and steps: what must always hold, and what hostile input gets."""
 
-import json
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
-import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -13,10 +11,10 @@ from cat_core.algorithm.schedule import Schedule, StepKind
 from cat_core.algorithm.selection import Selection, Selector
 from cat_core.caching.kv import KVCache
 from cat_core.host.patcher import attach, last_report
-from cat_core.settings import CACHE_DTYPES, CATSettings
+from cat_core.settings import KNOBS, CATSettings
+from graphs.host_graph import dense_model, evaluated_once, relative
 from small import noise_for, sample, small_model
 
-KNOBS = [field.name for field in fields(CATSettings) if field.name != "focus_mask"]
 share = st.floats(0, 1)
 knobs = st.fixed_dictionaries(
     {
@@ -32,7 +30,7 @@ knobs = st.fixed_dictionaries(
         "forecast": share,
         "correction": share,
         "propagation": share,
-        "cache_dtype": st.sampled_from(CACHE_DTYPES),
+        "cache_dtype": st.sampled_from(KNOBS["cache_dtype"].options),
         "seed": st.integers(0, 2**64 - 1),
     }
 )
@@ -114,7 +112,7 @@ anything = st.one_of(
 
 
 @many
-@given(st.sampled_from(KNOBS), anything)
+@given(st.sampled_from(list(KNOBS)), anything)
 def test_a_knob_is_taken_or_refused_by_its_name(knob, value):
     try:
         found = CATSettings(**{"keep_ratio": 0.5, "refresh_interval": 3, knob: value})
@@ -123,33 +121,8 @@ def test_a_knob_is_taken_or_refused_by_its_name(knob, value):
         assert knob in str(error)  # noqa: PT017
     else:
         assert getattr(found, knob) == value
-        assert CATSettings.from_json(found.to_json()) == found
 
 
-nested = st.recursive(anything, lambda inner: st.dictionaries(st.sampled_from([*KNOBS, "x"]), inner, max_size=4))
-
-
-@many
-@given(nested)
-def test_hostile_json_is_refused_as_a_value(value):
-    try:
-        found = CATSettings.from_json(json.dumps(value))
-    except ValueError:
-        return
-    assert isinstance(value, dict)
-    assert CATSettings.from_json(found.to_json()) == found
-
-
-@given(st.text())
-def test_any_text_is_refused_as_a_value(text):
-    try:
-        CATSettings.from_json(text)
-    except ValueError:
-        return
-    assert isinstance(json.loads(text), dict)
-
-
-@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     knobs,
@@ -167,8 +140,15 @@ def test_runs_never_fail(values, height, width, batch, steps, sampler):
     report = last_report(pruned)
     assert report.finished
     tokens = math.ceil(height / 2) * math.ceil(width / 2)
-    all_kept = max(1, round(values["keep_ratio"] * tokens)) == tokens
-    assert report.reasons or all_kept or report.count("pruned") + report.count("idle") > 0
+    if report.count("full") == len(report.steps):
+        all_kept = max(1, round(values["keep_ratio"] * tokens)) == tokens
+        stock = sample(MODEL, noise_for(batch, height, width), steps=steps, sampler=sampler)
+        # all tokens of a pruned step are computed in another order
+        assert relative(picture, stock) < 1e-4 if all_kept else report.reasons and torch.equal(picture, stock)
+    elif not report.reasons and evaluated_once(report) and values["cache_dtype"] == "model":
+        model = dense_model(MODEL, report, CATSettings(**values))
+        dense = sample(model, noise_for(batch, height, width), steps=steps, sampler=sampler)
+        assert relative(picture, dense) < 1e-4
 
 
 MODEL = small_model()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cat_core.algorithm.macs import ModelCost
-from cat_core.host.families import find_family
+from cat_core.host.architecture import find_family
 
 COST = ModelCost(
     per_block_token=10,

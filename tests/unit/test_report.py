@@ -88,9 +88,10 @@ def test_the_text_says_kinds_time_memory_and_savings():
 
 
 def test_the_text_gives_every_reason():
-    text = run(step(0, 16), reasons=["another node is in the way", "the moon is full"]).text()
+    reasons = ["in full: another node is in the way", "idle steps in place of pruned ones: the moon is full"]
+    text = run(step(0, 16), reasons=reasons).text()
     assert "nothing was pruned" in text
-    assert "Ran in full: another node is in the way.\nRan in full: the moon is full." in text
+    assert "In full: another node is in the way.\nIdle steps in place of pruned ones: the moon is full." in text
 
 
 def test_the_text_of_a_broken_off_run_says_so():
@@ -214,11 +215,11 @@ def test_areas_of_changing_size_can_be_shown(clusters):
 
 
 def test_a_few_lines_for_the_node_say_what_was_saved_and_why_not_more():
-    report = run(*typical().steps, reasons=["the moon is full"], notes=["it rained"])
+    report = run(*typical().steps, reasons=["in full: the moon is full"], notes=["it rained"])
     done, whole = report.macs()
     first, *others = report.brief().splitlines()
     assert first == f"{whole / done:.2f}x fewer MACs, 2 of 4 steps pruned or idle"
-    assert others[:2] == ["Ran in full: the moon is full.", "Note: it rained."]
+    assert others[:2] == ["In full: the moon is full.", "Note: it rained."]
     assert run(step(0, 16)).brief() == "Nothing was pruned"
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cat_core.algorithm.schedule import Schedule, StepKind, automatic_warmup
+from cat_core.algorithm.schedule import FEWEST_STEPS, Schedule, StepKind, automatic_warmup
 from cat_core.settings import PAPER, CATSettings
 
 
@@ -87,19 +87,23 @@ def test_too_few_steps_are_a_reason_not_to_prune():
     assert "3 steps" in (Schedule(sigmas(3), CATSettings(warmup_steps=8)).reason_against() or "")
 
 
-def test_automatic_warmup_grows_with_the_steps():
-    assert [automatic_warmup(steps) for steps in (4, 8, 14, 28, 50)] == [4, 8, 14, 4, 4]
+def test_automatic_warmup_is_all_of_a_short_run_and_a_few_steps_of_a_longer_one():
+    assert [automatic_warmup(steps) for steps in range(FEWEST_STEPS)] == list(range(FEWEST_STEPS))
+    assert {automatic_warmup(steps) for steps in range(FEWEST_STEPS, 101)} == {4}
+    short, long = (Schedule(sigmas(steps), CATSettings()) for steps in (FEWEST_STEPS - 1, FEWEST_STEPS))
+    assert "too few" in (short.reason_against() or "")
+    assert long.reason_against() is None
 
 
 def test_keys_are_kept_where_the_next_computed_step_is_a_pruned_one():
     kinds = Schedule(sigmas(10), CATSettings(0.3, refresh_interval=4, warmup_steps=2, final_full_steps=1))
     assert picture(kinds) == "ffipifipif"
-    assert [step for step in range(10) if kinds.computes_next(step, StepKind.PRUNED)] == [1, 2, 5, 6]
+    assert [step for step in range(10) if kinds.prunes_next(step)] == [1, 2, 5, 6]
 
 
 def test_what_comes_next_knows_the_end():
     schedule = Schedule(
         sigmas(10), CATSettings(0.3, warmup_steps=4, refresh_interval=0, final_full_steps=0, pruned_interval=1)
     )
-    assert schedule.computes_next(3, StepKind.PRUNED)
-    assert not schedule.computes_next(9, StepKind.PRUNED)
+    assert schedule.prunes_next(3)
+    assert not schedule.prunes_next(9)

@@ -107,11 +107,15 @@ def test_a_large_focus_mask_raises_the_number_of_tokens():
     assert Selector(CATSettings(keep_ratio=0.1, focus_mask=torch.ones(1, 8, 8)), (8, 8)).count == 64
 
 
-def test_a_refresh_makes_no_token_stale():
-    selector = Selector(CATSettings(), (8, 8))
-    selector.select(noise(1, 64), noise(1, 64, 1))
+def test_after_a_refresh_no_token_is_stale():
+    """Without quotas tokens that were left out go first; after a refresh it is those that change most, again."""
+    selector = Selector(CATSettings(keep_ratio=0.5, cluster_share=0.0), (8, 8))
+    selector.labels, still = torch.zeros(1, 64, dtype=torch.long), torch.zeros(1, 64, 8)
+    change = noise(1, 64)
+    first = selector.select(change, still).mask()
     selector.refreshed()
-    assert selector.frequency is None
+    assert torch.equal(selector.select(change, still).mask(), first)
+    assert torch.equal(selector.select(change, still).mask(), ~first)
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from . import (
-    aura,
-    chroma,
-    cosmos,
-    flux,
-    hidream,
-    hunyuan_video,
-    hunyuandit,
-    ltxv,
-    lumina,
-    mochi,
-    omnigen2,
-    pixart,
-    qwen_image,
-    wan,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from .case import Case
 
-CASES: dict[str, Case] = {
-    **pixart.CASES,
-    **flux.CASES,
-    **qwen_image.CASES,
-    **lumina.CASES,
-    **chroma.CASES,
-    **aura.CASES,
-    **wan.CASES,
-    **hunyuan_video.CASES,
-    **ltxv.CASES,
-    **cosmos.CASES,
-    **mochi.CASES,
-    **hidream.CASES,
-    **omnigen2.CASES,
-    **hunyuandit.CASES,
-}
+
+def _find_cases() -> dict[str, Case]:
+    """Of every module here that has any."""
+    names = (found.name for found in iter_modules(__path__) if found.name != "future")  # it needs all others
+    modules = (import_module(f"{__name__}.{name}") for name in names)
+    return {name: case for module in modules for name, case in getattr(module, "CASES", {}).items()}
+
+
+CASES = _find_cases()

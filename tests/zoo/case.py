@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ class Case:
 
     Attributes:
         config: the host's class from ``comfy/supported_models.py``.
-        unet: its ``unet_config``, small.
+        unet: its ``unet_config``, small, see :func:`known`.
         channels: of the latent.
         context: width of a text token.
         sizes: (frames,) rows and columns of the latents to test with.
@@ -35,7 +36,8 @@ class Case:
         control: (blocks, width) by kind of residual that a ControlNet may give.
         short_control: whether a residual may be for the first tokens only.
         references: whether reference latents may stand behind the image.
-        inexact: by how much the cost formula may be off, relatively; refiners of text and pads are not in it.
+        uncounted: names of modules that the cost formula leaves out.
+        inexact: by how much it may be off, relatively; attention in refiners of text is not in it.
         near_one: parts of the names of weights that scale, drawn near one.
         model: arguments of the host's ``get_model``, a state dictionary that it looks into.
     """
@@ -55,6 +57,7 @@ class Case:
     control: dict[str, tuple[int, int]] = field(default_factory=dict)
     short_control: bool = True
     references: bool = False
+    uncounted: tuple[str, ...] = ()
     inexact: float = 0.002
     near_one: tuple[str, ...] = ("norm", "ln_")
     model: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +98,18 @@ class Case:
         empty = torch.zeros_like(noise)
         arguments = (model, noise, steps, 4.0, sampler, "simple", *prompts, empty)
         return comfy.sample.sample(*arguments, **given, disable_pbar=True, seed=1)
+
+
+NEWER = {
+    *("txt_ids_dims", "vec_in_dim", "meanflow_sum"),
+    *("encoder_hidden_size", "encoder_intermediate_size", "encoder_num_heads"),
+}
+
+
+def known(parameters: type, values: dict[str, Any]) -> dict[str, Any]:
+    """A model's configuration without those of ``NEWER`` that this host's class does not know."""
+    names = inspect.signature(parameters).parameters
+    return {name: value for name, value in values.items() if name in names or name not in NEWER}
 
 
 class Residuals(comfy.controlnet.ControlBase):

@@ -1,15 +1,16 @@
 """Chroma."""
 
 import comfy.supported_models
+from comfy.ldm.chroma.model import ChromaParams
 
-from .case import Case
-from .flux import UNET
+from .case import Case, known
+from .flux import PLAIN
 
 CASES = {
     "chroma": Case(
         comfy.supported_models.Chroma,
         {
-            **{key: value for key, value in UNET.items() if key != "vec_in_dim"},
+            **known(ChromaParams, {**PLAIN, "vec_in_dim": None}),
             "image_model": "chroma",
             "in_channels": 64,
             "out_channels": 64,

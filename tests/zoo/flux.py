@@ -2,10 +2,11 @@
 
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.model import FluxParams
 
-from .case import Case
+from .case import Case, known
 
-UNET = {
+PLAIN = {
     "image_model": "flux",
     "in_channels": 16,
     "out_channels": 16,
@@ -20,7 +21,9 @@ UNET = {
     "axes_dim": [8, 12, 12],
     "theta": 10000,
     "qkv_bias": True,
+    "txt_ids_dims": [],
 }
+UNET = known(FluxParams, PLAIN)
 FLUX2 = {
     **UNET,
     "image_model": "flux2",
@@ -28,6 +31,7 @@ FLUX2 = {
     "out_channels": 128,
     "patch_size": 1,
     "vec_in_dim": None,
+    **known(FluxParams, {"txt_ids_dims": [3]}),
     "axes_dim": [8, 8, 8, 8],
     "theta": 2000,
     "qkv_bias": False,

@@ -1,13 +1,16 @@
 """HunyuanVideo, version 1.5 with tokens of letters and a picture, and HunyuanImage, whose latents have no frames."""
 
+import inspect
 from types import SimpleNamespace
 
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.layers import DoubleStreamBlock
+from comfy.ldm.hunyuan_video.model import HunyuanVideoParams
 
-from .case import Case
+from .case import Case, known
 
-UNET = {
+PLAIN = {
     "image_model": "hunyuan_video",
     "in_channels": 16,
     "out_channels": 16,
@@ -27,14 +30,18 @@ UNET = {
     "meanflow": False,
     "use_cond_type_embedding": False,
     "vision_in_dim": None,
+    "meanflow_sum": False,
 }
+UNET = known(HunyuanVideoParams, PLAIN)
+# older hosts have the text behind the video, newer ones in front of it
+BEHIND = "flipped_img_txt" in inspect.signature(DoubleStreamBlock).parameters
 DRAW = torch.Generator().manual_seed(5)
 VIDEO = {
     "channels": 16,
     "context": 48,
     "pooled": 32,
     "sizes": {"square": (3, 8, 8), "wide": (2, 6, 10)},
-    "behind": 7,
+    "behind": 7 * BEHIND,
     "serves": lambda number: number >= 2,
 }
 CASES = {
@@ -67,10 +74,12 @@ CASES = {
             "conditioning_byt5small": torch.randn(1, 4, 1472, generator=DRAW),
             "clip_vision_output": SimpleNamespace(last_hidden_state=torch.randn(1, 3, 24, generator=DRAW)),
         },
-        behind=7 + 4 + 3,
+        behind=(7 + 4 + 3) * BEHIND,
         serves=lambda number: number >= 2,
-        # the mappers of letters and pictures are wider than this whole model, and not in the formula
-        inexact=2.0,
+        # of letters and pictures; these are wider than this whole model
+        uncounted=("byt5_in", "vision_in"),
+        # which are counted as if they went through the refiner of text, too
+        inexact=0.07,
     ),
     "hunyuan image": Case(
         comfy.supported_models.HunyuanImage21,
@@ -79,7 +88,7 @@ CASES = {
         context=48,
         patch=(1, 1, 1),
         sizes={"square": (8, 8), "wide": (6, 10)},
-        behind=7,
+        behind=7 * BEHIND,
         serves=lambda number: number >= 2,
     ),
 }

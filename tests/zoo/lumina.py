@@ -42,7 +42,6 @@ CASES = {
         # 100 and 68 tokens: 28 pads
         sizes={"square": (20, 20), "wide": (8, 33)},
         behind=28,
-        inexact=0.3,
         serves=lambda number: number >= 4,
     ),
 }

@@ -32,8 +32,6 @@ CASES = {
         # the reference is as large as a frame
         **{**SHARED, "sizes": {"square": (3, 8, 8), "wide": (2, 8, 8)}},
         prompt={"reference_latents": [torch.randn(1, 16, 1, 8, 8, generator=torch.Generator().manual_seed(6))]},
-        # which is one more in all blocks
-        inexact=0.4,
     ),
     "wan i2v": Case(
         comfy.supported_models.WAN21_I2V,

@@ -1,0 +1,91 @@
+"""What the tree does is what docs/engine.json says, and what is published was measured with it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from bench import engine
+from bench.engine import QUALITY, SPEED, noted, same, settled, version
+from bench.quality_document import write_document
+from bench.records import read_rows
+from tools.host import ROOT
+
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return engine.measured()
+
+
+@pytest.mark.parametrize("part", ["tokens", "distances", "operations"])
+def test_the_engine_in_the_tree_does_what_is_written_down(found, part):
+    written = noted()[part]
+    if part == "operations" and found[part]["on"] != written["on"]:
+        pytest.skip(f"operations were counted on {written['on']}")
+    assert found[part] == (pytest.approx(written, rel=engine.CLOSE) if part == "distances" else written)
+    assert same(part, found, noted())
+
+
+def test_two_processes_agree(found):
+    lines = ["from tools.host import import_host", "import_host()", "import json", "from bench import engine"]
+    code = "\n".join([*lines, "print(json.dumps(engine.measured()))"])
+    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert json.loads(output.splitlines()[-1]) == found
+
+
+def test_every_row_of_the_quality_page_is_of_this_engine():
+    rows = read_rows(DOCS / "quality.csv")
+    assert {row.engine for row in rows} == {"", version(QUALITY)}
+    assert f"Engine `{version(QUALITY)}` (" in (DOCS / "quality.md").read_text(encoding="utf-8")
+
+
+def test_the_quality_page_and_its_curves_are_made_of_its_rows(tmp_path):
+    write_document(tmp_path, read_rows(DOCS / "quality.csv"), "", "bf16")
+    tables = [
+        (folder / "quality.md").read_text(encoding="utf-8").partition("\n## How to read")[2]
+        for folder in (tmp_path, DOCS)
+    ]
+    assert tables[0] == tables[1]
+    drawn = [{path.name for path in folder.glob("quality_*.svg")} for folder in (tmp_path, DOCS)]
+    assert drawn[0] == drawn[1]
+
+
+def test_the_speed_page_is_of_this_engine_or_has_no_figures():
+    page = (DOCS / "speed.md").read_text(encoding="utf-8")
+    named = re.findall(r"[Ee]ngine `(\w+)`", page)
+    assert named == [version(SPEED)] or (not named and "|" not in page)
+
+
+def test_an_engine_that_does_the_same_keeps_its_fingerprint(tmp_path, found, monkeypatch):
+    file = tmp_path / "engine.json"
+    monkeypatch.setattr(engine, "measured", lambda: found)
+    before = settled(QUALITY, file), settled(SPEED, file)
+    rounded = {run: distance * 1.0005 for run, distance in found["distances"].items()}
+    monkeypatch.setattr(engine, "measured", lambda: {**found, "distances": rounded})
+    assert (settled(QUALITY, file), settled(SPEED, file)) == before
+    assert noted(file) == found
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "concerned"),
+    [
+        ("tokens", lambda counts: [*counts[:-1], counts[-1] + 1], (True, True)),
+        ("distances", lambda distance: 1.002 * distance, (True, False)),
+        ("operations", lambda counts: [*counts[:-1], counts[-1] + 1], (False, True)),
+    ],
+)
+def test_an_engine_that_does_otherwise_has_another_where_it_matters(
+    tmp_path, found, monkeypatch, part, change, concerned
+):
+    file = tmp_path / "engine.json"
+    monkeypatch.setattr(engine, "measured", lambda: found)
+    before = settled(QUALITY, file), settled(SPEED, file)
+    other = {**found, part: {**found[part], "euler, balanced": change(found[part]["euler, balanced"])}}
+    monkeypatch.setattr(engine, "measured", lambda: other)
+    after = settled(QUALITY, file), settled(SPEED, file)
+    assert tuple(one != two for one, two in zip(before, after, strict=True)) == concerned
+    assert noted(file) == other

@@ -1,0 +1,253 @@
+"""Latents of sound, shape, and of sound and video in one: idle steps need no pictures, and no report fails on them."""
+
+import importlib
+import logging
+from dataclasses import replace
+
+import comfy.latent_formats
+import comfy.sample
+import comfy.supported_models
+import pytest
+import torch
+from comfy.ldm.audio.embedders import NumberConditioner
+from comfy.nested_tensor import NestedTensor
+from comfy.utils import pack_latents
+
+import nodes
+from cat_core.host.journal import IDLE_INSTEAD
+from cat_core.host.patcher import attach, detach, last_report, report_of
+from cat_core.host.preview import latent_preview
+from cat_core.settings import PAPER, PRESETS
+from cat_core.similarity import compare
+from contract.idle import idle_instead, relative_error
+from contract.oracle import Oracle
+from zoo.case import Case, known
+
+pytestmark = pytest.mark.host
+
+IDLE = replace(PRESETS["quality"], warmup_steps=2)
+TOKENS = replace(PAPER, warmup_steps=3)
+DRAW = torch.Generator().manual_seed(7)
+SECONDS = {
+    f"conditioner.conditioners.seconds_{end}.{name}": torch.full_like(weight, 0.1)
+    for end in ("start", "total")
+    for name, weight in NumberConditioner(768).state_dict().items()
+}
+SOUND = {"channels": 64, "sizes": {"short": (24,), "odd": (17,)}}
+UNETS = {
+    "StableAudio": (
+        {
+            "audio_model": "dit1.0",
+            "embed_dim": 64,
+            "num_heads": 2,
+            "depth": 2,
+            "cond_token_dim": 768,
+            "project_cond_tokens": True,
+        },
+        {**SOUND, "context": 768, "model": SECONDS},
+    ),
+    "ACEStep15": (
+        {
+            "audio_model": "ace1.5",
+            "hidden_size": 64,
+            "text_hidden_dim": 48,
+            "num_dit_layers": 2,
+            "num_lyric_layers": 1,
+            "num_timbre_layers": 1,
+            "num_tokenizer_layers": 1,
+            "num_heads": 2,
+            "num_kv_heads": 1,
+            "head_dim": 32,
+            "intermediate_size": 96,
+            "fsq_dim": 64,
+            "encoder_hidden_size": 64,
+            "encoder_intermediate_size": 96,
+            "encoder_num_heads": 2,
+        },
+        {**SOUND, "context": 48, "prompt": {"conditioning_lyrics": torch.randn(1, 5, 48, generator=DRAW)}},
+    ),
+    "Hunyuan3Dv2": (
+        {
+            "image_model": "hunyuan3d2",
+            "in_channels": 64,
+            "context_in_dim": 48,
+            "hidden_size": 64,
+            "num_heads": 2,
+            "depth": 1,
+            "depth_single_blocks": 2,
+        },
+        {**SOUND, "context": 48},
+    ),
+    "LTXAV": (
+        {
+            "image_model": "ltxav",
+            "in_channels": 128,
+            "num_layers": 2,
+            "num_attention_heads": 2,
+            "attention_head_dim": 48,
+            "cross_attention_dim": 96,
+            "caption_channels": 48,
+            "audio_in_channels": 128,
+            "audio_cross_attention_dim": 64,
+            "audio_attention_head_dim": 32,
+            "audio_num_attention_heads": 2,
+            "connector_attention_head_dim": 48,
+            "connector_num_attention_heads": 1,
+            "connector_num_layers": 1,
+        },
+        {"channels": 128, "context": 48},
+    ),
+}
+FLAT = [name for name in UNETS if name != "LTXAV"]
+
+
+def case_of(name):
+    kind = getattr(comfy.supported_models, name, None)
+    if kind is None:
+        pytest.skip(f"this host has no {name}")
+    unet, more = UNETS[name]
+    if name == "ACEStep15":
+        unet = known(importlib.import_module("comfy.ldm.ace.ace_step15").AceStepConditionGenerationModel, unet)
+    # the host takes weights out of what it is given
+    return Case(kind, unet, **{**more, "model": dict(more.get("model", {}))})
+
+
+def av_latent():
+    """A video and its sound, put together by the host's own node."""
+    import comfy_extras.nodes_lt
+
+    video, sound = torch.zeros(1, 128, 2, 4, 4), torch.zeros(1, 8, 9, 16)
+    return comfy_extras.nodes_lt.LTXVConcatAVLatent.execute({"samples": video}, {"samples": sound}).args[0]
+
+
+def sampled(case, model, latent, steps=10):
+    """The path of the host's KSampler node with a latent that may be nested."""
+    prompts = [case.conditioning(seed, tokens=8) for seed in (1, 2)]
+    with torch.no_grad():
+        (out,) = nodes.common_ksampler(model, 5, steps, 4.0, "euler", "simple", *prompts, latent)
+    return out["samples"]
+
+
+def packed(latent):
+    return pack_latents(latent.unbind())[0]
+
+
+@pytest.mark.parametrize("name", FLAT)
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("size", ["short", "odd"])
+def test_idle_steps_of_a_latent_of_one_side_equal_the_dense_run(name, batch, size):
+    case = case_of(name)
+    model, noise = case.build(), case.noise(batch, case.sizes[size])
+    pruned = attach(model, IDLE)
+    sound = case.sample(pruned, noise)
+    report = last_report(pruned)
+    assert report.reasons == []
+    assert report.count("idle") >= 2
+    assert relative_error(sound, case.sample(Oracle(report, IDLE).attach(model), noise)) < 1e-5
+    assert relative_error(sound, case.sample(model, noise)) > 1e-3
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_asked_for_tokens_they_have_idle_steps(name):
+    case = case_of(name)
+    noise = case.noise(1, case.sizes["short"])
+    reason = idle_instead(case.build(), TOKENS, lambda model: case.sample(model, noise))
+    assert reason.endswith("is not a supported diffusion transformer")
+
+
+def test_idle_steps_of_sound_and_video_in_one_equal_the_dense_run():
+    case = case_of("LTXAV")
+    model = case.build()
+    pruned = attach(model, IDLE)
+    both = sampled(case, pruned, av_latent())
+    report = last_report(pruned)
+    assert report.reasons == []
+    assert report.count("idle") >= 2
+    dense = sampled(case, Oracle(report, IDLE).attach(model), av_latent())
+    for part, right, stock in zip(*(x.unbind() for x in (both, dense, sampled(case, model, av_latent()))), strict=True):
+        assert relative_error(part, right) < 1e-5
+        assert relative_error(part, stock) > 1e-3
+
+
+def test_asked_for_tokens_sound_and_video_in_one_have_idle_steps():
+    case = case_of("LTXAV")
+    reason = idle_instead(case.build(), TOKENS, lambda model: packed(sampled(case, model, av_latent())))
+    assert reason == f"{IDLE_INSTEAD}: LTXAVModel is not a supported diffusion transformer"
+
+
+def told(pack, name, caplog):
+    """Sample by the pack's own nodes, and let the report node look at what came out."""
+    case = case_of(name)
+    latent = av_latent() if name == "LTXAV" else {"samples": torch.zeros(1, 64, 24)}
+    (model,) = pack["CATPruning"].execute(case.build(), True, preset="quality").args
+    samples = sampled(case, model, latent, steps=16)
+    assert "could not tell" not in caplog.text
+    return model, samples
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_the_report_node_knows_the_run_that_made_such_a_latent(pack, name, caplog):
+    model, samples = told(pack, name, caplog)
+    latent, text, picture = pack["CATPruningReport"].execute(model, {"samples": samples}).args
+    assert latent["samples"] is samples
+    assert "idle" in text
+    assert "did not make this latent" not in text
+    assert picture.ndim == 4
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_the_report_node_tells_them_from_others(pack, name, caplog):
+    model, samples = told(pack, name, caplog)
+    other = NestedTensor([part + 1 for part in samples.unbind()]) if samples.is_nested else samples + 1
+    assert "did not make this latent" in pack["CATPruningReport"].execute(model, {"samples": other}).args[1]
+    if samples.is_nested:
+        # a part of it, as the host's node takes it out
+        video = {"samples": samples.unbind()[0]}
+        assert "did not make this latent" in pack["CATPruningReport"].execute(model, video).args[1]
+
+
+def test_a_nested_latent_is_found_among_several():
+    case = case_of("LTXAV")
+    pruned = attach(case.build(), IDLE)
+    first = sampled(case, pruned, av_latent(), steps=10)
+    second = sampled(case, pruned, av_latent(), steps=12)
+    assert len(report_of(pruned, first).steps) == 10
+    assert len(report_of(pruned, second).steps) == 12
+    with pytest.raises(ValueError, match="does not carry CAT Pruning"):
+        report_of(detach(pruned), second)
+
+
+@pytest.mark.parametrize(
+    "latent",
+    [torch.zeros(1, 64, 24), NestedTensor([torch.zeros(1, 128, 2, 4, 4), torch.zeros(1, 8, 9, 16)])],
+    ids=["one side", "nested"],
+)
+@pytest.mark.parametrize("name", ["Flux", "LTXV", "StableAudio1", "Hunyuan3Dv2"])
+def test_what_is_no_picture_has_no_preview(name, latent):
+    assert latent_preview(getattr(comfy.latent_formats, name)(), latent) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.zeros(1, 64, 24), torch.zeros(1, 64, 24)),
+        (torch.zeros(1, 16, 16, 3), torch.zeros(16, 16, 3)),
+        (NestedTensor([torch.zeros(1, 16, 16, 3)]), NestedTensor([torch.zeros(1, 16, 16, 3)])),
+    ],
+    ids=["sound", "no batch", "nested"],
+)
+def test_what_is_no_picture_is_not_compared(one, other):
+    with pytest.raises(ValueError, match=r"^Only pictures"):
+        compare(one, other)
+
+
+def test_pictures_with_and_without_transparency_are_not_compared():
+    with pytest.raises(ValueError, match="4 channels and 3"):
+        compare(torch.zeros(1, 16, 16, 4), torch.zeros(1, 16, 16, 3))
+
+
+def test_the_log_is_quiet_about_such_latents(caplog):
+    caplog.set_level(logging.WARNING)
+    case = case_of("Hunyuan3Dv2")
+    case.sample(attach(case.build(), IDLE), case.noise(1, case.sizes["short"]))
+    assert [record for record in caplog.records if "CAT Pruning" in record.getMessage()] == []
