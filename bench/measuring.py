@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
+from comfyui_version import __version__ as host_version
 from tqdm import tqdm
 
 from bench.methods import Method, methods, target
 from bench.metrics import compare_pictures, relative_error
-from bench.records import Records, Row, engine_version, fingerprint
+from bench.records import Records, Row, fingerprint
 from bench.sampling import DemoSampler, Sample, setup
 
 
@@ -38,11 +38,12 @@ class Benchmark:
     Args:
         options: the command line, see ``bench.quality``.
         pairs: prompts and seeds.
+        engine: fingerprint of the engine, see :mod:`bench.engine`.
     """
 
-    def __init__(self, options: argparse.Namespace, pairs: list[Pair]):
-        self.options, self.pairs = options, pairs
-        self.setup, self.engine = setup(options.side, options.matmul), engine_version()
+    def __init__(self, options: argparse.Namespace, pairs: list[Pair], engine: str):
+        self.options, self.pairs, self.engine = options, pairs, engine
+        self.setup = setup(options.side, options.matmul)
         self.records = Records(options.out / "quality.csv")
         self.targets = options.out / "targets"
 
@@ -61,8 +62,7 @@ class Benchmark:
 
     def _known(self, method: Method, sampler: str, steps: int, pair: Pair) -> bool:
         place = (sampler, steps, pair.prompt, pair.seed, method.name)
-        any_engine = self.options.any_engine
-        return self.records.known(place, self._fingerprint(method), None if any_engine else self._engine(method))
+        return self.records.known(place, self._fingerprint(method), self._engine(method))
 
     def _fingerprint(self, method: Method) -> str:
         return fingerprint(self.setup, method.recipe())
@@ -76,8 +76,6 @@ class Benchmark:
         if not tasks:
             return
         host = DemoSampler(self.options.side)
-        # the first run of a process is slow and would be timed
-        host.sample(target(2), self.options.samplers[0], self.pairs[0].prompt, self.pairs[0].seed)
         bar = tqdm(total=sum(len(missing) for *_, missing in tasks), unit="picture", smoothing=0.02)
         for pair, sampler, steps, missing in tasks:
             reference = self._target(host, pair, sampler, steps)
@@ -91,21 +89,12 @@ class Benchmark:
         bar.close()
 
     def _target(self, host: DemoSampler, pair: Pair, sampler: str, steps: int) -> Sample:
-        """The target; its seconds are NaN where it comes from an earlier run.
-
-        The first few prompts' targets are sampled again in every run, so that seconds of methods and targets of the
-        same run can be compared.
-        """
-        key = fingerprint(self.setup, sampler, str(steps), pair.prompt, str(pair.seed))
+        """The target, from an earlier run if there is one."""
+        key = fingerprint(self.setup, host_version, sampler, str(steps), pair.prompt, str(pair.seed))
         file = self.targets / f"{key}.pt"
-        kept = torch.load(file, weights_only=True) if file.exists() else None
-        if kept is not None and pair.number >= self.options.timed:
-            return Sample(kept["latent"], kept["macs"], np.nan)
+        if file.exists():
+            return Sample(**torch.load(file, weights_only=True))
         sample = host.sample(target(steps), sampler, pair.prompt, pair.seed)
-        if kept is not None:
-            if not torch.equal(kept["latent"], sample.latent):
-                tqdm.write(f"Another target than an earlier run's, which is kept: {pair.prompt!r}, seed {pair.seed}")
-            return Sample(kept["latent"], sample.macs, sample.seconds)
         self.targets.mkdir(parents=True, exist_ok=True)
         torch.save({"latent": sample.latent, "macs": sample.macs}, file.with_suffix(".new"))
         file.with_suffix(".new").replace(file)
@@ -133,22 +122,20 @@ class Benchmark:
             steps=method.steps,
             fingerprint=self._fingerprint(method),
             engine=self._engine(method),
+            host=host_version,
             cost=sample.macs / reference.macs,
-            seconds=sample.seconds,
-            target_seconds=reference.seconds,
             latent_error=relative_error(host.model_latent(sample.latent), host.model_latent(reference.latent)),
             note=sample.note,
             **compare_pictures(host.picture(sample.latent), host.picture(reference.latent)),
         )
 
     def counting_rows(self) -> list[Row]:
-        """Rows of the chosen targets whose methods are the present ones, in the order of the tables."""
-        rows = self.records.rows
-        places = (
-            ((sampler, steps, pair.prompt, pair.seed, method.name), method)
+        """Rows of the chosen targets whose methods and engine are the present ones, in the order of the tables."""
+        return [
+            self.records.rows[sampler, steps, pair.prompt, pair.seed, method.name]
             for sampler in self.options.samplers
             for steps in self.options.steps
             for method in methods(steps)
             for pair in self.pairs
-        )
-        return [rows[place] for place, method in places if self.records.known(place, self._fingerprint(method), None)]
+            if self._known(method, sampler, steps, pair)
+        ]

@@ -23,7 +23,7 @@ LOW_STEPS = 12
 # Groups. The methods of one group form a cost-quality curve.
 OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"
 ABLATION, KNOBS, PUBLISHED = "balanced, one ingredient off", "balanced, one knob turned", "paper"
-FEWER, LAZY, EASY, COMBINED = "fewer steps", "LazyCache", "EasyCache", "with LazyCache"
+FEWER, LAZY, EASY = "fewer steps", "LazyCache", "EasyCache"
 
 BALANCED = PRESETS["balanced"]
 TOKENS: dict[str, CATSettings] = {
@@ -68,7 +68,6 @@ TURNED: dict[str, dict[str, Any]] = {
 }
 LAZY_THRESHOLDS = (0.05, 0.1, 0.2)
 EASY_THRESHOLDS = (0.2,)
-COMBINED_THRESHOLDS = (0.05,)
 CACHES = {LAZY: LazyCacheNode, EASY: EasyCacheNode}
 FEWER_OF_28 = (8, 10, 12, 14, 16, 18, 22)
 
@@ -134,10 +133,6 @@ def methods(steps: int) -> list[Method]:
         *_fewer(scaled, steps),
         *(Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS),
         *(Method(f"EasyCache {threshold:g}", EASY, steps, None, (EASY, threshold)) for threshold in EASY_THRESHOLDS),
-        *(
-            Method(f"balanced with LazyCache {threshold:g}", COMBINED, steps, BALANCED, (LAZY, threshold))
-            for threshold in COMBINED_THRESHOLDS
-        ),
     ]
 
 

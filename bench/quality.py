@@ -1,8 +1,9 @@
 """How close pictures with CAT Pruning stay to the un-accelerated ones, and at what cost: ``make bench-quality``.
 
 The demo model samples every prompt and seed un-accelerated (the target) and by every method of ``bench.methods``, with
-the host's own nodes. Each picture is a row of ``quality.csv`` in the output folder. What is measured already is not
-measured again: the benchmark can be interrupted at any time, and methods, prompts or seeds can be added later.
+the host's own nodes. Each picture is a row of ``quality.csv`` in the output folder. What is measured already, and of
+this engine (``bench.engine``), is not measured again: the benchmark can be interrupted at any time, and methods,
+prompts or seeds can be added later.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tools.host import ROOT, import_host, restart_with_allocator
 
 restart_with_allocator()
 import_host(cpu=not torch.cuda.is_available())
+from bench.engine import QUALITY, settled  # noqa: E402
 from bench.measuring import Benchmark, choose_pairs  # noqa: E402
 from bench.quality_document import write_document  # noqa: E402
 from bench.sampling import MATMUL, set_matmul  # noqa: E402
@@ -36,8 +38,6 @@ def parse() -> argparse.Namespace:
     add("--prompt-file", type=Path, default=PROMPTS, help="a prompt per line")
     add("--side", type=int, default=64, help="latent side; tokens are (side / 2) squared")
     add("--matmul", choices=list(MATMUL), default="bf16", help="precision of the CPU's float32 matrix products")
-    add("--timed", type=int, default=4, help="prompts whose targets are sampled in every run, to compare seconds")
-    add("--any-engine", action="store_true", help="keep what another version of the engine measured")
     add("--out", type=Path, default=OUT, help="folder of raw numbers and targets")
     add("--document", type=Path, nargs="?", const=ROOT / "docs", help="then write tables and curves (docs/quality.md)")
     return parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
     options = parse()
     lines = [line.strip() for line in options.prompt_file.read_text(encoding="utf-8").splitlines() if line.strip()]
     set_matmul(options.matmul)
-    benchmark = Benchmark(options, choose_pairs(lines, options.prompts, options.seeds))
+    benchmark = Benchmark(options, choose_pairs(lines, options.prompts, options.seeds), settled(QUALITY))
     with torch.inference_mode():
         benchmark.run()
     if options.document:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench.methods import ALONE, BETWEEN, COMBINED, FEWER, LAZY, LOW_STEPS, OURS, PUBLISHED
+from bench.methods import ALONE, BETWEEN, FEWER, LAZY, LOW_STEPS, OURS, PUBLISHED
 from bench.quality_figure import save_figure
 from bench.records import Row, write_rows
 from bench.results import Results, by_target
@@ -52,16 +52,16 @@ def write_document(folder: Path, rows: list[Row], command: str, matmul: str) -> 
 def _measured(rows: list[Row], command: str, matmul: str) -> str:
     prompts = {row.prompt for row in rows}
     pairs = {(row.prompt, row.seed) for row in rows}
-    engines = {row.engine for row in rows if row.engine}
-    torch_used = f"torch {torch.__version__}, threads: {torch.get_num_threads()}"
-    mixed = f" The rows come from {len(engines)} versions of the engine." if len(engines) > 1 else ""
+    engines = ", ".join(sorted({f"`{row.engine}`" for row in rows if row.engine}))
+    hosts = " and ".join(sorted({row.host for row in rows}, key=lambda host: [*map(int, host.split("."))]))
+    used = f"ComfyUI {hosts}, torch {torch.__version__}, threads: {torch.get_num_threads()}"
     return f"""## How it was measured
 
     {command}
 
 The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode):
-{len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {CFG:g}, scheduler {SCHEDULER}. {torch_used};
-{date.today().isoformat()}; {MATMUL[matmul]}.{mixed}
+{len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {CFG:g}, scheduler {SCHEDULER}. {used};
+{date.today().isoformat()}; {MATMUL[matmul]}. Engine {engines} ([what it does](engine.json)).
 All numbers of every picture are in [quality.csv](quality.csv)."""
 
 
@@ -71,8 +71,8 @@ def _reading() -> str:
 Every picture is compared with the un-accelerated one of the same sampler, steps, prompt and seed.
 
 - **n**: pictures. Methods with fewer than others were measured on a part of them: compare their Δ, not their means.
-- **Cost**: multiply-accumulates of the run, attention included, over those of the un-accelerated run. **Time**: the
-  same for the seconds of the KSampler node. The model is small: fixed costs weigh more than in a large model.
+- **Cost**: multiply-accumulates of the run, attention included, over those of the un-accelerated run; what that is in
+  seconds is in [speed.md](speed.md).
 - **PSNR** in dB (100 where two pictures are identical), **SSIM** and **HaarPSI** (1 is identical): means over
   pictures. **Error**: norm of the latents' difference over the norm of the un-accelerated one.
 - **Δ**: mean difference to *fewer steps* at equal cost. For each prompt and seed, the value of fewer steps lies on
@@ -91,7 +91,7 @@ def _section(sampler: str, steps: int, results: Results, figure: str) -> str:
 
 
 def _table(results: Results) -> str:
-    head = ["Method", "n", "Cost", "Time", *(name for name, _ in METRICS.values()), "Error"]
+    head = ["Method", "n", "Cost", *(name for name, _ in METRICS.values()), "Error"]
     head += [f"Δ {name}" for name, _ in METRICS.values()]
     lines = [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
     group = None
@@ -115,7 +115,6 @@ def _cells(results: Results, method: str) -> list[str]:
         method,
         str(results.mean(method, "psnr").count),
         _number(results.mean(method, "cost").mean, 2),
-        _number(results.seconds_ratio(method), 2),
         *means,
         _number(results.mean(method, "latent_error").mean, 3),
         *differences,
@@ -126,7 +125,7 @@ def _rivals(results: Results) -> str:
     """PSNR of this project's settings and combinations against every rival's curve and the paper; empty without any."""
     rivals = [group for group in RIVALS if len(results.methods(group)) > 1]
     papers = results.methods(PUBLISHED)
-    methods = [method for group in (OURS, BETWEEN, COMBINED) for method in results.methods(group)]
+    methods = [method for group in (OURS, BETWEEN) for method in results.methods(group)]
     if not methods or not rivals + papers:
         return ""
     head = [f"above {rival} of equal cost" for rival in rivals]

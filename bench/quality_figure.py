@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.methods import ALONE, BETWEEN, COMBINED, FEWER, LAZY, OURS, PUBLISHED
+from bench.methods import ALONE, BETWEEN, FEWER, LAZY, OURS, PUBLISHED
 from bench.results import Results
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito), and markers that do so in print.
@@ -21,7 +21,6 @@ STYLES = {
     BETWEEN: ("#0072b2", "v"),
     OURS: ("#d55e00", "*"),
     PUBLISHED: ("#cc79a7", "X"),
-    COMBINED: ("#009e73", "D"),
 }
 LINES = (FEWER, LAZY, ALONE, BETWEEN)
 MOST_COST = 0.95

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from tools.host import ROOT
-
-ENGINE = ("algorithm", "caching", "host")
-NO_ENGINE = {"demo.py"}  # loads the demo model, whose file has a fingerprint of its own
 KINDS = {"str": str, "int": int, "float": float}
 
 
@@ -24,9 +19,9 @@ class Row:
         sampler, target_steps, prompt, seed: the target.
         method, group, steps: how this picture was sampled.
         fingerprint: of the method and of all that every sample depends on.
-        engine: version of the engine for methods that use CAT Pruning, otherwise empty.
+        engine: fingerprint of the engine for methods that use CAT Pruning (:mod:`bench.engine`), otherwise empty.
+        host: version of ComfyUI.
         cost: MACs, attention included, over the target's.
-        seconds, target_seconds: of the sampler node; the target's is NaN where it was not timed in the same run.
         psnr: dB · ssim, haarpsi: 0..1 · latent_error: relative.
         note: why CAT Pruning ran something in full.
     """
@@ -40,9 +35,8 @@ class Row:
     steps: int
     fingerprint: str
     engine: str
+    host: str
     cost: float
-    seconds: float
-    target_seconds: float
     psnr: float
     ssim: float
     haarpsi: float
@@ -66,10 +60,10 @@ class Records:
         self.path = path
         self.rows = {row.place: row for row in read_rows(path)}
 
-    def known(self, place: tuple, fingerprint: str, engine: str | None) -> bool:
-        """Whether this was measured with the same fingerprint and, unless None, the same engine."""
+    def known(self, place: tuple, fingerprint: str, engine: str) -> bool:
+        """Whether this was measured with the same fingerprint and engine."""
         row = self.rows.get(place)
-        return row is not None and row.fingerprint == fingerprint and engine in (None, row.engine)
+        return row is not None and (row.fingerprint, row.engine) == (fingerprint, engine)
 
     def append(self, row: Row) -> None:
         """Write a row at once, so that an interrupt loses no more than the picture at work."""
@@ -122,17 +116,3 @@ def _parsed(record: dict[str, str]) -> Row | None:
 def fingerprint(*parts: str) -> str:
     """Ten hexadecimal digits that stand for ``parts``."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
-
-
-def engine_version() -> str:
-    """Fingerprint of what the engine does: its code without comments, docstrings and layout."""
-    files = sorted(path for folder in ENGINE for path in (ROOT / "cat_core" / folder).rglob("*.py"))
-    return fingerprint(*(_plain_code(path.read_text(encoding="utf-8")) for path in files if path.name not in NO_ENGINE))
-
-
-def _plain_code(text: str) -> str:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)

@@ -9,7 +9,7 @@ import numpy as np
 from bench.records import Row
 from bench.statistics import Interval, difference_at_equal_cost, mean_interval
 
-NUMBERS = ("cost", "seconds", "target_seconds", "psnr", "ssim", "haarpsi", "latent_error")
+NUMBERS = ("cost", "psnr", "ssim", "haarpsi", "latent_error")
 
 
 class Results:
@@ -38,12 +38,6 @@ class Results:
     def mean(self, method: str, name: str) -> Interval:
         """Mean of one of :data:`NUMBERS` over all prompts and seeds."""
         return mean_interval(self.values[method][name], self.prompts)
-
-    def seconds_ratio(self, method: str) -> float:
-        """Seconds over the target's, where both were timed in the same run; NaN if nowhere."""
-        seconds, target = self.values[method]["seconds"], self.values[method]["target_seconds"]
-        timed = ~(np.isnan(seconds) | np.isnan(target))
-        return float(seconds[timed].sum() / target[timed].sum()) if timed.any() else np.nan
 
     def difference(self, method: str, group: str, name: str) -> Interval:
         """Paired difference of a metric to the curve of another group at the method's own cost."""

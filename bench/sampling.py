@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -16,8 +15,8 @@ from comfy.patcher_extension import WrappersMP
 
 from bench.methods import Method
 from bench.selectors import chosen_by
+from cat_core.host.architecture import find_family
 from cat_core.host.demo import DEMO_FILE, LATENT_CHANNELS, load_demo
-from cat_core.host.families import find_family
 from cat_core.host.patcher import last_report
 
 host: Any = import_module("nodes")  # the host's nodes.py, which stands before this repository's on the path
@@ -32,18 +31,20 @@ class Sample:
     Attributes:
         latent: [1, C, H, W] float32 as the host's KSampler returns it.
         macs: multiply-accumulates of all transformer calls, attention included.
-        seconds: wall clock of the KSampler node.
         note: why CAT Pruning ran something in full; empty when all went as planned.
     """
 
     latent: torch.Tensor
     macs: int
-    seconds: float
     note: str = ""
 
 
 class TransformerCalls:
-    """Counts the calls that reach the model, and the MACs of each as a full call. An innermost APPLY_MODEL wrapper."""
+    """Counts the calls that reach the model, and the MACs of each as a full call.
+
+    An innermost APPLY_MODEL wrapper, for methods without CAT Pruning: beside a wrapper it does not know there are no
+    pruned steps, and its report knows its MACs.
+    """
 
     def __init__(self, transformer: torch.nn.Module):
         family = find_family(transformer)
@@ -81,19 +82,18 @@ class DemoSampler:
         """Sample one picture."""
         model = method.patch(self.model)
         calls = TransformerCalls(model.get_model_object("diffusion_model"))
-        # wrappers nest in the order they are added: the last one is next to the model
-        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "calls", calls)
+        if method.settings is None:
+            # wrappers nest in the order they are added: the last one is next to the model
+            model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "calls", calls)
         empty = {"samples": torch.zeros(1, LATENT_CHANNELS, self.side, self.side)}
         conds = self.encode(prompt), self.encode(NEGATIVE)
-        started = time.perf_counter()
         with chosen_by(method.selector):
             output = host.KSampler().sample(model, seed, method.steps, CFG, sampler, SCHEDULER, *conds, empty)[0]
-        seconds = time.perf_counter() - started
         if method.settings is None:
-            return Sample(output["samples"], calls.macs, seconds)
+            return Sample(output["samples"], calls.macs)
         report = last_report(model)
         assert report is not None
-        return Sample(output["samples"], report.macs()[0], seconds, "; ".join(report.reasons))
+        return Sample(output["samples"], report.macs()[0], "; ".join(report.reasons))
 
     def picture(self, latent: torch.Tensor) -> np.ndarray:
         """Latent [1, C, H, W] -> picture [4 H, 4 W, 3] float32 in 0..1."""

@@ -41,5 +41,5 @@ def chosen_by(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    with patch("cat_core.host.branches.Selector", SELECTORS[name]):
+    with patch("cat_core.host.selections.Selector", SELECTORS[name]):
         yield

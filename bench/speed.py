@@ -1,6 +1,6 @@
 """How fast steps and runs with CAT Pruning are next to the unpatched model's: ``make bench-speed``.
 
-Models of published widths with random bf16 weights, cut to a few blocks (all blocks cost alike), and the demo model
+Models of published widths with random float32 weights, cut to a few blocks (all blocks cost alike), and the demo model
 whole, sample through the host's own path with and without CAT Pruning, turn by turn in one process. Every part is saved
 when it is measured and not measured again: the benchmark can be interrupted. In the end it writes docs/speed.md.
 """
@@ -22,46 +22,48 @@ from tools.host import ROOT, import_host, restart_with_allocator
 
 restart_with_allocator()
 import_host(cpu=not torch.cuda.is_available())
+from comfyui_version import __version__ as host_version  # noqa: E402
+
 from bench import speed_measuring as measure  # noqa: E402
-from bench.speed_document import write_document  # noqa: E402
+from bench.engine import SPEED, settled  # noqa: E402
+from bench.speed_document import RUN, write_document  # noqa: E402
 from bench.speed_models import DEMO, Setup  # noqa: E402
 from cat_core.settings import PRESETS  # noqa: E402
 
 OUT = ROOT / ".dev" / "speed.json"
-WIDE = Setup()
+WIDE = Setup(blocks=2, side=64)
 SMALL = Setup(DEMO, side=64, cfg=4.0)
 STEPS = {
-    "4 blocks": WIDE,
-    "8 blocks": replace(WIDE, blocks=8),
+    "wide": WIDE,
+    "4 blocks": replace(WIDE, blocks=4),
     "shorter prompt": replace(WIDE, text=154),
-    "smaller picture": replace(WIDE, side=64),
-    "PixArt": Setup("PixArt-Sigma", text=300),
-    "Flux": Setup("Flux.1 dev", blocks=2, text=512),
+    "PixArt": Setup("PixArt-Sigma", blocks=2, side=64, text=300),
     "demo": SMALL,
 }
 GROWTH: dict[str, list[tuple[float, Setup, list[float]]]] = {
-    "tokens": [((side // 2) ** 2, replace(WIDE, blocks=1, side=side), [0.3]) for side in (32, 64, 128, 256)],
-    "blocks": [(blocks, replace(WIDE, blocks=blocks, side=64), [0.3]) for blocks in (1, 2, 4, 8)],
-    "batch": [(batch, replace(WIDE, blocks=1, side=64, batch=batch), [0.3]) for batch in (1, 2, 4)],
-    "keep ratio": [(ratio, replace(WIDE, blocks=1), [ratio]) for ratio in (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 0.999)],
+    "tokens": [((side // 2) ** 2, replace(WIDE, blocks=1, side=side), [0.3]) for side in (32, 64)],
+    "blocks": [(blocks, replace(WIDE, blocks=blocks), [0.3]) for blocks in (1, 2)],
+    "batch": [(batch, replace(WIDE, blocks=1, batch=batch), [0.3]) for batch in (1, 2)],
+    "keep ratio": [(ratio, replace(WIDE, blocks=1), [ratio]) for ratio in (0.1, 0.3, 0.75)],
 }
-DEMO_METHODS = ["balanced", "quality", "speed", "paper", "LazyCache 0.2", "14 steps"]
+METHODS = {
+    "wide": (WIDE, ["balanced", "paper"], 1),
+    "demo": (SMALL, ["balanced", "quality", "speed", "paper", "LazyCache 0.2", "14 steps"], 1),
+}
 
 
 def plan(rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Everything to measure, by name; ``rounds`` are of steps and of runs of 28, one is enough of others."""
+    """Everything to measure, by name; ``rounds`` are of runs and of the two main models' steps, one of all others."""
     table: dict[str, Callable[[], dict[str, Any]]] = {}
+    for name, (setup, methods, often) in METHODS.items():
+        table[f"runs/{name}"] = partial(measure.whole_runs, setup, RUN, methods, often * rounds)
+        table[f"proof/{name}"] = partial(measure.proof, setup, RUN, 2 * rounds)
+        settings = replace(PRESETS["balanced"], warmup_steps=4)
+        table[f"parts/{name}"] = partial(measure.parts, setup, settings, 16)
     for name, setup in STEPS.items():
-        ratios = [0.3, 0.75] if setup.blocks == 4 else [0.3]
-        table[f"steps/{name}"] = partial(measure.steps, setup, ratios, rounds)
-    for name, setup, warmup, count in (("4 blocks", WIDE, 4, 16), ("demo", SMALL, 0, 28)):
-        for preset in ("paper", "balanced"):
-            settings = replace(PRESETS[preset], warmup_steps=warmup or PRESETS[preset].warmup_steps)
-            table[f"parts/{name}/{preset}"] = partial(measure.parts, setup, settings, count)
-    for steps, often in ((28, rounds), (50, 1)):
-        table[f"runs/4 blocks/{steps}"] = partial(measure.whole_runs, WIDE, steps, ["paper", "balanced"], often)
-        table[f"runs/demo/{steps}"] = partial(measure.whole_runs, SMALL, steps, DEMO_METHODS, often + 2)
-    for preset in ("unpatched", "balanced", "quality"):
+        main = name in METHODS
+        table[f"steps/{name}"] = partial(measure.steps, setup, [0.3, 0.75] if main else [0.3], rounds if main else 1)
+    for preset in ("unpatched", "balanced"):
         table[f"peak/{preset}"] = partial(measure.peak, WIDE, preset)
     for axis, points in GROWTH.items():
         for value, setup, ratios in points:
@@ -71,7 +73,7 @@ def plan(rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2, help="of steps and of runs of 28")
+    parser.add_argument("--rounds", type=int, default=1, help="of runs and of the main models' steps")
     parser.add_argument("--only", default="", help="only parts whose name begins so, and no document")
     parser.add_argument("--again", action="store_true", help="measure what was measured before too")
     parser.add_argument("--out", type=Path, default=OUT, help="file of the figures")
@@ -87,9 +89,17 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All figures, measured or read."""
+    """All figures, measured or read. What another engine, host or machine was measured to do is measured again."""
     results = json.loads(options.out.read_text()) if options.out.exists() and not options.again else {}
-    results["machine"] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "rounds": options.rounds}
+    machine = {
+        "engine": settled(SPEED),
+        "host": host_version,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "rounds": options.rounds,
+    }
+    if results.get("machine") != machine:
+        results = {"machine": machine}
     wanted = {name: part for name, part in plan(options.rounds).items() if name.startswith(options.only)}
     for name, part in tqdm(wanted.items(), desc="speed"):
         if name not in results:

@@ -17,6 +17,7 @@ from comfy.patcher_extension import WrappersMP
 
 from cat_core.algorithm import selection
 from cat_core.caching.kv import KVCache
+from cat_core.host.pruning import Pruning
 from cat_core.host.run import Run
 
 
@@ -83,6 +84,7 @@ class PartClock:
             "cache renewal": (KVCache, "renew"),
             "pruned step": (Run, "_pruned"),
             "full step": (Run, "_full"),
+            "proof": (Pruning, "_prove"),
         }
         with ExitStack() as stack:
             for part, (owner, name) in places.items():

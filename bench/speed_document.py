@@ -12,18 +12,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bench.speed_large import large_shapes
+from bench.speed_summary import ratio, summary
 
 FINDINGS = "speed_findings.md"
 FIGURE = "speed.svg"
+OPENING = """What a step and a run cost in seconds, next to what their multiply-accumulates (MACs) allow. The limit is
+the MAC ratio with attention counted; a pack that reaches it has nothing left to give but better numbers of steps and
+tokens, and those are a matter of [quality](quality.md)."""
+RUN = 28
+"""Steps of whole runs."""
 AXES = {"tokens": "image tokens", "blocks": "blocks", "batch": "pictures", "keep ratio": "keep ratio"}
-MODELS = {"4 blocks": "SD3 width, 4 blocks, 1024 x 1024, 333 text tokens", "demo": "demo model, whole, CFG 4"}
+MODELS = {"wide": "SD3 width, 2 blocks, 512 x 512, 333 text tokens", "demo": "demo model, whole, CFG 4"}
 ROWS = {
-    "4 blocks": MODELS["4 blocks"],
-    "8 blocks": "the same, 8 blocks",
-    "shorter prompt": "the same, 4 blocks, 154 text tokens",
-    "smaller picture": "the same, 4 blocks, 512 x 512, 333 text tokens",
-    "PixArt": "PixArt-Sigma's width, 4 blocks, 1024 x 1024",
-    "Flux": "Flux's width, 1 + 1 blocks, 1024 x 1024",
+    "wide": MODELS["wide"],
+    "4 blocks": "the same, 4 blocks",
+    "shorter prompt": "the same, 2 blocks, 154 text tokens",
+    "PixArt": "PixArt-Sigma's width, 2 blocks, 512 x 512",
     "demo": MODELS["demo"],
 }
 
@@ -32,32 +36,30 @@ def write_document(folder: Path, results: dict[str, Any]) -> None:
     """Write speed.md and speed.svg into ``folder``."""
     findings = folder / FINDINGS
     machine = results["machine"]
+    quality = _quality(folder / "quality.csv")
     parts = [
         "# Speed",
+        OPENING,
+        summary(results, MODELS, ROWS, quality),
         findings.read_text(encoding="utf-8").strip() if findings.exists() else f"<!-- {FINDINGS} comes here -->",
         f"""## How it was measured
 
     make bench-speed
 
-torch {machine["torch"]}, {machine["threads"]} CPU threads, the host's PyTorch attention, euler. What is compared was
-sampled turn by turn in one process: steps and runs of 28 {machine["rounds"]} times (runs of the demo model
-{machine["rounds"] + 2}), runs of 50 steps once (3), all others once. Medians; in brackets quartiles. Models of
-published widths have random bf16 weights and a few blocks, since all blocks cost alike; the demo model's weights are
-float32.""",
+ComfyUI {machine["host"]}, torch {machine["torch"]}, {machine["threads"]} CPU threads, the host's PyTorch attention,
+euler; engine `{machine["engine"]}` ([what it does](engine.json)). What is compared was sampled turn by turn in one
+process; rounds: {machine["rounds"]}. Medians; in brackets quartiles. Models of published widths have random weights and
+a few blocks, since all blocks cost alike; all weights are float32.""",
         _steps(results),
         _parts(results),
-        *(_runs(results, model, steps, folder) for model in MODELS for steps in (28, 50)),
+        _proof(results),
+        *(_runs(results, model, quality if model == "demo" else {}) for model in MODELS),
         _peak(results),
         _growth(results),
         large_shapes(),
     ]
     (folder / "speed.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     save_figure(folder / FIGURE, results)
-
-
-def ratio(part: dict[str, Any], one: str, other: str) -> float:
-    """Median seconds of one kind over another's."""
-    return part["seconds"][one]["median"] / part["seconds"][other]["median"]
 
 
 def _steps(results: dict[str, Any]) -> str:
@@ -75,46 +77,53 @@ def _steps(results: dict[str, Any]) -> str:
 def _parts(results: dict[str, Any]) -> str:
     lines = []
     for model, title in MODELS.items():
-        for preset in ("paper", "balanced"):
-            part = results[f"parts/{model}/{preset}"]
-            shares = [part[name] for name in ("selection", "clustering", "cache renewal", "cache filling")]
-            lines.append(_line([title, preset, *(f"{share:.2%}" for share in shares)]))
-    head = ["Model", "Preset", "selection", "clustering", "cache renewal", "cache filling"]
-    text = "Shares of a run's pruned steps; cache filling is of all its full steps. Clustering is done once a run."
+        part = results[f"parts/{model}"]
+        shares = [part[name] for name in ("selection", "clustering", "cache renewal", "cache filling")]
+        lines.append(_line([title, *(f"{share:.2%}" for share in shares)]))
+    head = ["Model", "selection", "clustering", "cache renewal", "cache filling"]
+    text = "Preset *balanced*: shares of pruned steps, cache filling of full ones. Clustering is done once a run."
     return "\n".join(["## The pack's own work", "", text, "", *_head(head), *lines])
 
 
-def _runs(results: dict[str, Any], model: str, steps: int, folder: Path) -> str:
-    part = results[f"runs/{model}/{steps}"]
-    quality = _quality(folder / "quality.csv", steps) if model == "demo" else {}
+def _proof(results: dict[str, Any]) -> str:
+    lines = []
+    for model, title in MODELS.items():
+        part = results[f"proof/{model}"]
+        lines.append(_line([title, f"{part['seconds']:.3f} s", f"{part['seconds'] / part['run']:.2%}"]))
+    text = "Once a run, some tokens are computed by themselves where the full answer is known."
+    head = ["Model", "a proof", f"of an unpatched run of {RUN} steps"]
+    return "\n".join(["## Proof", "", text, "", *_head(head), *lines])
+
+
+def _runs(results: dict[str, Any], model: str, quality: dict[str, float]) -> str:
+    part = results[f"runs/{model}"]
     lines = []
     for name in part["seconds"]:
         report, gain = part["reports"].get(name), 1 / ratio(part, name, "unpatched")
         cells = [name, _spread(part["seconds"][name]), f"{gain:.2f}x"]
         cells += [f"{report['ceiling']:.2f}x", f"{gain / report['ceiling']:.2f}"] if report else ["", ""]
         cells += [f"{report['cache_bytes'] / 2**20:.0f} MiB" if report else ""]
-        lines.append(_line([*cells, quality.get(name, "")] if quality else cells))
+        lines.append(_line([*cells, f"{quality[name]:.1f} dB" if name in quality else ""] if quality else cells))
     head = ["", "seconds", "speed-up", "MACs allow", "of that", "caches", *(["PSNR, euler"] if quality else [])]
-    return "\n".join([f"## {steps} steps: {MODELS[model]}", "", *_head(head), *lines])
+    return "\n".join([f"## {RUN} steps: {MODELS[model]}", "", *_head(head), *lines])
 
 
-def _quality(file: Path, steps: int) -> dict[str, str]:
+def _quality(file: Path) -> dict[str, float]:
     """Mean PSNR by method as the quality benchmark measured it."""
     found: dict[str, list[float]] = {}
     with file.open(encoding="utf-8", newline="") as rows:
         for row in csv.DictReader(rows):
-            if row["sampler"] == "euler" and row["target_steps"] == str(steps):
+            if row["sampler"] == "euler" and row["target_steps"] == str(RUN):
                 name = "paper" if row["method"] == "as published" else row["method"]
                 found.setdefault(name, []).append(float(row["psnr"]))
-    return {name: f"{fmean(values):.1f} dB" for name, values in found.items()}
+    return {name: fmean(values) for name, values in found.items()}
 
 
 def _peak(results: dict[str, Any]) -> str:
     lines = [
-        _line([preset, f"{results[f'peak/{preset}']['bytes'] / 2**30:.2f} GiB"])
-        for preset in ("unpatched", "balanced", "quality")
+        _line([preset, f"{results[f'peak/{preset}']['bytes'] / 2**30:.2f} GiB"]) for preset in ("unpatched", "balanced")
     ]
-    title = f"## Largest memory of a process: {MODELS['4 blocks']}"
+    title = f"## Largest memory of a process: {MODELS['wide']}"
     return "\n".join([title, "", *_head(["", "memory"]), *lines])
 
 

@@ -72,6 +72,22 @@ def parts(setup: Setup, settings: CATSettings, count: int) -> dict[str, Any]:
     }
 
 
+def proof(setup: Setup, count: int, rounds: int) -> dict[str, float]:
+    """Seconds that a run of any length spends on its proof, and those of an unpatched run of ``count`` steps."""
+    clock, plain = PartClock(), StepClock()
+    timed = plain.on(setup.model)
+    pruned = attach(setup.model, ALTERNATING)
+    setup.sample(timed, 1)
+    plain.take()
+    with clock.running():
+        for _ in range(rounds):
+            setup.sample(timed, 2)
+            setup.sample(pruned, 4)
+            _pruned_report(pruned)
+    tried, step = (Spread.of(seconds).median for seconds in (clock.seconds["proof"], plain.take()))
+    return {"seconds": tried, "run": count * step}
+
+
 def whole_runs(setup: Setup, count: int, methods: list[str], rounds: int) -> dict[str, Any]:
     """Seconds of whole runs of ``count`` steps, and the MACs that each saves at most."""
     ways = {name: _way(setup, name, count) for name in ["unpatched", *methods]}
