@@ -72,7 +72,7 @@ class OperationClock(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def measured() -> Behaviour:
+def measure() -> Behaviour:
     """What the engine in the tree does."""
     found: Behaviour = {"tokens": {}, "distances": {}, "operations": {"on": _platform()}}
     # wrappers nest in the order they are added: the pack's own work is counted if it is attached later
@@ -112,7 +112,7 @@ def _platform() -> str:
     return f"ComfyUI {host_version}, torch {torch.__version__}"
 
 
-def noted(file: Path = FILE) -> Behaviour:
+def read_written(file: Path = FILE) -> Behaviour:
     """What is written down."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
@@ -127,13 +127,13 @@ def same(part: str, one: Behaviour, other: Behaviour) -> bool:
 
 def version(parts: tuple[str, ...], file: Path = FILE) -> str:
     """Fingerprint of the engine that is written down, as far as ``parts`` go."""
-    behaviour = noted(file)
+    behaviour = read_written(file)
     return fingerprint(*(json.dumps(behaviour[part]) for part in parts))
 
 
-def settled(parts: tuple[str, ...], file: Path = FILE) -> str:
+def identify(parts: tuple[str, ...], file: Path = FILE) -> str:
     """Fingerprint of the engine in the tree. Where it does otherwise than is written, it is written anew."""
-    found, before = measured(), noted(file)
+    found, before = measure(), read_written(file)
     kept = {part: before[part] if same(part, before, found) else found[part] for part in parts}
     if kept != {part: before.get(part) for part in parts}:
         _write({part: kept.get(part) or before.get(part) or found[part] for part in found}, file)

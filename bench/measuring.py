@@ -52,17 +52,17 @@ class Benchmark:
         for pair in self.pairs:
             for sampler in self.options.samplers:
                 for steps in self.options.steps:
-                    wanted = [method for method in methods(steps) if self._wanted(method)]
-                    missing = [m for m in wanted if not self._known(m, sampler, steps, pair)]
+                    wanted = [method for method in methods(steps) if self._wants(method)]
+                    missing = [m for m in wanted if not self._has(m, sampler, steps, pair)]
                     if missing:
                         yield pair, sampler, steps, missing
 
-    def _wanted(self, method: Method) -> bool:
+    def _wants(self, method: Method) -> bool:
         return any(part in f"{method.group}/{method.name}" for part in self.options.methods)
 
-    def _known(self, method: Method, sampler: str, steps: int, pair: Pair) -> bool:
+    def _has(self, method: Method, sampler: str, steps: int, pair: Pair) -> bool:
         place = (sampler, steps, pair.prompt, pair.seed, method.name)
-        return self.records.known(place, self._fingerprint(method), self._engine(method))
+        return self.records.has(place, self._fingerprint(method), self._engine(method))
 
     def _fingerprint(self, method: Method) -> str:
         return fingerprint(self.setup, method.recipe())
@@ -103,7 +103,7 @@ class Benchmark:
     def _twin(self, pair: Pair, sampler: str, steps: int, method: Method) -> Row | None:
         """The measurement of another method that does the same under another name, if there is one."""
         for other in methods(steps):
-            if other.recipe() == method.recipe() and self._known(other, sampler, steps, pair):
+            if other.recipe() == method.recipe() and self._has(other, sampler, steps, pair):
                 row = self.records.rows[sampler, steps, pair.prompt, pair.seed, other.name]
                 return replace(row, method=method.name, group=method.group)
         return None
@@ -137,5 +137,5 @@ class Benchmark:
             for steps in self.options.steps
             for method in methods(steps)
             for pair in self.pairs
-            if self._known(method, sampler, steps, pair)
+            if self._has(method, sampler, steps, pair)
         ]

@@ -127,9 +127,9 @@ def methods(steps: int) -> list[Method]:
         *_ours(idle(steps), ALONE, steps),
         *_ours(TOKENS, BETWEEN, steps),
         *_ours({"as published": PAPER}, PUBLISHED, steps),
-        *_ours(changed(BALANCED, OFF), ABLATION, steps),
+        *_ours(change_settings(BALANCED, OFF), ABLATION, steps),
         *(Method(name, ABLATION, steps, BALANCED, selector=name) for name in SELECTORS),
-        *_ours(changed(BALANCED, TURNED), KNOBS, steps),
+        *_ours(change_settings(BALANCED, TURNED), KNOBS, steps),
         *_fewer(scaled, steps),
         *(Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS),
         *(Method(f"EasyCache {threshold:g}", EASY, steps, None, (EASY, threshold)) for threshold in EASY_THRESHOLDS),
@@ -149,13 +149,13 @@ def idle(steps: int) -> dict[str, CATSettings]:
     return table
 
 
-def changed(settings: CATSettings, table: dict[str, dict[str, Any]]) -> dict[str, CATSettings]:
+def change_settings(settings: CATSettings, table: dict[str, dict[str, Any]]) -> dict[str, CATSettings]:
     """``settings`` with every change of ``table`` in turn, where that makes sense and changes anything."""
-    found = {name: _replaced(settings, knobs) for name, knobs in table.items()}
+    found = {name: _replace(settings, knobs) for name, knobs in table.items()}
     return {name: other for name, other in found.items() if other is not None and other != settings}
 
 
-def _replaced(settings: CATSettings, knobs: dict[str, Any]) -> CATSettings | None:
+def _replace(settings: CATSettings, knobs: dict[str, Any]) -> CATSettings | None:
     try:
         return replace(settings, **knobs)
     except ValueError:  # what is left would make no sense, say no tokens and no refresh

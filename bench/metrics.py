@@ -7,6 +7,8 @@ import piq
 import torch
 from skimage.metrics import structural_similarity
 
+from cat_core.similarity import psnr
+
 MOST_PSNR = 100.0
 """dB; identical pictures would be at infinity, which no mean survives."""
 METRICS = ("psnr", "ssim", "haarpsi")
@@ -19,16 +21,10 @@ def compare_pictures(picture: np.ndarray, target: np.ndarray) -> dict[str, float
     PSNR is in dB; SSIM (window 7, mean over colours) and HaarPSI are 1 for identical pictures.
     """
     return {
-        "psnr": psnr(picture, target),
+        "psnr": min(MOST_PSNR, psnr(torch.from_numpy(picture), torch.from_numpy(target))),
         "ssim": float(structural_similarity(picture, target, channel_axis=-1, data_range=1.0)),
         "haarpsi": float(piq.haarpsi(_batch(picture), _batch(target), data_range=1.0)),
     }
-
-
-def psnr(picture: np.ndarray, target: np.ndarray) -> float:
-    """10 log10(1 / mean squared error) in dB for values in 0..1, at most :data:`MOST_PSNR`."""
-    error = np.mean((picture.astype(np.float64) - target) ** 2)
-    return min(MOST_PSNR, float(-10 * np.log10(error))) if error > 0 else MOST_PSNR
 
 
 def relative_error(latent: torch.Tensor, target: torch.Tensor) -> float:

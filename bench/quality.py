@@ -17,7 +17,7 @@ from tools.host import ROOT, import_host, restart_with_allocator
 
 restart_with_allocator()
 import_host(cpu=not torch.cuda.is_available())
-from bench.engine import QUALITY, settled  # noqa: E402
+from bench.engine import QUALITY, identify  # noqa: E402
 from bench.measuring import Benchmark, choose_pairs  # noqa: E402
 from bench.quality_document import write_document  # noqa: E402
 from bench.sampling import MATMUL, set_matmul  # noqa: E402
@@ -55,7 +55,7 @@ def main() -> None:
     options = parse()
     lines = [line.strip() for line in options.prompt_file.read_text(encoding="utf-8").splitlines() if line.strip()]
     set_matmul(options.matmul)
-    benchmark = Benchmark(options, choose_pairs(lines, options.prompts, options.seeds), settled(QUALITY))
+    benchmark = Benchmark(options, choose_pairs(lines, options.prompts, options.seeds), identify(QUALITY))
     with torch.inference_mode():
         benchmark.run()
     if options.document:

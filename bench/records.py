@@ -60,7 +60,7 @@ class Records:
         self.path = path
         self.rows = {row.place: row for row in read_rows(path)}
 
-    def known(self, place: tuple, fingerprint: str, engine: str) -> bool:
+    def has(self, place: tuple, fingerprint: str, engine: str) -> bool:
         """Whether this was measured with the same fingerprint and engine."""
         row = self.rows.get(place)
         return row is not None and (row.fingerprint, row.engine) == (fingerprint, engine)
@@ -73,8 +73,8 @@ class Records:
             writer = _writer(file)
             if new:
                 writer.writeheader()
-            writer.writerow(_rounded(row))
-        self.rows[row.place] = rounded(row)
+            writer.writerow(_round(row))
+        self.rows[row.place] = round_row(row)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -82,7 +82,7 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [row for record in csv.DictReader(file) if (row := _parsed(record))]
+        return [row for record in csv.DictReader(file) if (row := _parse(record))]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -90,23 +90,23 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = _writer(file)
         writer.writeheader()
-        writer.writerows(map(_rounded, rows))
+        writer.writerows(map(_round, rows))
 
 
 def _writer(file) -> csv.DictWriter:
     return csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
 
 
-def rounded(row: Row) -> Row:
+def round_row(row: Row) -> Row:
     """The row as it is read from a file: costs that are equal there are equal here."""
-    return Row(**{name: type(getattr(row, name))(value) for name, value in _rounded(row).items()})
+    return Row(**{name: type(getattr(row, name))(value) for name, value in _round(row).items()})
 
 
-def _rounded(row: Row) -> dict:
+def _round(row: Row) -> dict:
     return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in asdict(row).items()}
 
 
-def _parsed(record: dict[str, str]) -> Row | None:
+def _parse(record: dict[str, str]) -> Row | None:
     try:
         return Row(**{field.name: KINDS[str(field.type)](record[field.name]) for field in fields(Row)})
     except (KeyError, TypeError, ValueError):

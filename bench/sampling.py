@@ -14,7 +14,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from bench.methods import Method
-from bench.selectors import chosen_by
+from bench.selectors import choose_by
 from cat_core.host.architecture import find_family
 from cat_core.host.demo import DEMO_FILE, LATENT_CHANNELS, load_demo
 from cat_core.host.patcher import last_report
@@ -87,7 +87,7 @@ class DemoSampler:
             model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "calls", calls)
         empty = {"samples": torch.zeros(1, LATENT_CHANNELS, self.side, self.side)}
         conds = self.encode(prompt), self.encode(NEGATIVE)
-        with chosen_by(method.selector):
+        with choose_by(method.selector):
             output = host.KSampler().sample(model, seed, method.steps, CFG, sampler, SCHEDULER, *conds, empty)[0]
         if method.settings is None:
             return Sample(output["samples"], calls.macs)

@@ -25,7 +25,7 @@ class RandomSelector(Selector):
 class TurnSelector(Selector):
     """Chooses the tokens that were chosen least lately, whatever they do: staleness alone."""
 
-    def refreshed(self) -> None:
+    def note_refresh(self) -> None:
         """Turns go on over refreshes, after which otherwise all tokens would be equally stale."""
 
     def _priority(self, change, labels, frequency, first: bool) -> torch.Tensor:
@@ -36,7 +36,7 @@ SELECTORS = {"random tokens": RandomSelector, "tokens in turn": TurnSelector}
 
 
 @contextmanager
-def chosen_by(name: str | None) -> Iterator[None]:
+def choose_by(name: str | None) -> Iterator[None]:
     """Runs in this context choose tokens by a key of :data:`SELECTORS`; None changes nothing."""
     if name is None:
         yield

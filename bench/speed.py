@@ -25,7 +25,7 @@ import_host(cpu=not torch.cuda.is_available())
 from comfyui_version import __version__ as host_version  # noqa: E402
 
 from bench import speed_measuring as measure  # noqa: E402
-from bench.engine import SPEED, settled  # noqa: E402
+from bench.engine import SPEED, identify  # noqa: E402
 from bench.speed_document import RUN, write_document  # noqa: E402
 from bench.speed_models import DEMO, Setup  # noqa: E402
 from cat_core.settings import PRESETS  # noqa: E402
@@ -81,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     with torch.inference_mode():
         if options.peak:
-            print(measure.own_peak(*options.peak))
+            print(measure.measure_own_peak(*options.peak))
             return
         results = run(options)
     if not options.only:
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """All figures, measured or read. What another engine, host or machine was measured to do is measured again."""
     results = json.loads(options.out.read_text()) if options.out.exists() and not options.again else {}
     machine = {
-        "engine": settled(SPEED),
+        "engine": identify(SPEED),
         "host": host_version,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

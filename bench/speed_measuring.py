@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import dropwhile
 from typing import Any
 
 from comfy_extras.nodes_easycache import LazyCacheNode
@@ -44,8 +45,9 @@ def steps(setup: Setup, keep_ratios: list[float], rounds: int, settings: CATSett
             setup.sample(model, 6)
             report = _pruned_report(model)
             assert report.cost is not None
-            # the first full step allocates the caches
-            for step, value in list(zip(report.steps, clock.take(), strict=True))[2:]:
+            timed = list(zip(report.steps, clock.take(), strict=True))
+            # full steps before the first pruned one allocate the caches, and the last of them has the proof
+            for step, value in dropwhile(lambda one: one[0].kind == "full", timed):
                 seconds["full" if step.kind == "full" else f"{ratio:g}"].append(value)
             call = next(step for step in report.steps if step.kind == "pruned").calls[0]
             full, pruned = (report.cost.total(call.tokens, n, call.text) for n in (call.tokens, call.computed))
@@ -140,7 +142,7 @@ def peak(setup: Setup, preset: str) -> dict[str, int]:
     return {"bytes": int(output.splitlines()[-1])}
 
 
-def own_peak(described: str, preset: str) -> int:
+def measure_own_peak(described: str, preset: str) -> int:
     """Of this process, after sampling; the setup is described as JSON."""
     setup = Setup(**json.loads(described))
     settings = None if preset == "unpatched" else replace(PRESETS[preset], warmup_steps=3)

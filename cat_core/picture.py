@@ -31,10 +31,10 @@ def draw(report: Report) -> np.ndarray:
     rows, columns = grid or (report.preview.shape[:2] if report.preview is not None else (32, 32))
     cell = max(1, LONGER_SIDE // max(rows, columns))
     size = rows * cell, columns * cell
-    ground = None if report.preview is None else _resized(report.preview, size)
+    ground = None if report.preview is None else _resize(report.preview, size)
     labels = None
     if report.clusters is not None and report.clusters.shape[-2:] == (rows, columns):
-        labels = _resized(_shown(report.clusters), size)
+        labels = _resize(_show(report.clusters), size)
     tiles = [_tile(step, (rows, columns), size, ground, labels) for step in report.steps]
     if labels is not None:
         tiles.append(_map(labels, ground))
@@ -58,7 +58,7 @@ def _tile(
 ) -> np.ndarray:
     computed = np.full(size, step.kind == "full")
     if step.selected is not None and step.selected.shape[-2:] == grid:
-        computed = _resized(_shown(step.selected), size)
+        computed = _resize(_show(step.selected), size)
     colour = np.array(COLOURS[step.kind], np.float32)
     bright, dark = (colour, colour * 0.25) if ground is None else (0.65 * ground + 0.35 * colour, ground * 0.25)
     tile = np.where(computed[..., None], bright, dark).astype(np.float32)
@@ -94,12 +94,12 @@ def _bar(report: Report, width: int) -> np.ndarray:
     return bar
 
 
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """To [H, W, ...] by the nearest value."""
     rows, columns = (np.arange(to) * have // to for to, have in zip(size, picture.shape, strict=False))
     return picture[rows[:, None], columns]
 
 
-def _shown(batch: np.ndarray) -> np.ndarray:
+def _show(batch: np.ndarray) -> np.ndarray:
     """[B, (frames,) rows, columns] -> the first picture's, or its middle frame's, [rows, columns]."""
     return batch[0] if batch.ndim == 3 else batch[0, batch.shape[1] // 2]

@@ -58,15 +58,23 @@ def compare(reference: torch.Tensor, pictures: torch.Tensor) -> tuple[Similarity
     height, width = pictures.shape[1:3]
     if min(height, width) < WINDOW:
         raise ValueError(f"Pictures must be at least {WINDOW} x {WINDOW} to be compared, not {width} x {height}.")
-    psnr, ssim, maps = [], [], []
+    noise_ratios, ssim, maps = [], [], []
     # one after another: all frames of a video at once would take many times its memory
     for one, other in zip(reference.expand_as(pictures), pictures, strict=True):
         one, other = one.double(), other.double()  # noqa: PLW2901
-        error = (one - other).square().mean().item()
-        psnr.append(math.inf if error == 0 else -10 * math.log10(error))
+        noise_ratios.append(psnr(one, other))
         ssim.append(_ssim(one, other))
         maps.append(_heat((one - other).abs().mean(-1)))
-    return Similarity(psnr, ssim), torch.stack(maps)
+    return Similarity(noise_ratios, ssim), torch.stack(maps)
+
+
+def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Peak signal-to-noise ratio of pictures of values in 0..1 in dB: 10 log10(1 / mean squared error).
+
+    Infinite if they are equal. Example: ``psnr(picture, picture + 0.1)`` is 20.
+    """
+    error = (one.double() - other.double()).square().mean().item()
+    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _ssim(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -85,17 +85,17 @@ def sample(model: Model, noise: torch.Tensor, sigmas: list[float], settings: CAT
     tokens, computed = noise, 0
     for kind, sigma, after in zip(schedule.kinds, sigmas, sigmas[1:], strict=False):
         if kind is StepKind.FULL:
-            denoised = branch.full(tokens, model(tokens, sigma, Memory(cache)), sigma, after)
-            selector.refreshed()
+            denoised = branch.answer_full(tokens, model(tokens, sigma, Memory(cache)), sigma, after)
+            selector.note_refresh()
             computed += tokens.shape[1]
         elif kind is StepKind.PRUNED:
             selection = selector.select(branch.forecast(sigma), branch.reference)
             propagation = selector.propagation(selection)
             fresh = model(tokens, sigma, Memory(cache, selection, propagation))
-            denoised = branch.pruned(tokens, fresh, sigma, after, selection, propagation)
+            denoised = branch.answer_pruned(tokens, fresh, sigma, after, selection, propagation)
             computed += selection.count
         else:
-            denoised = branch.idle(tokens, sigma, after)
+            denoised = branch.answer_idle(tokens, sigma, after)
         tokens = tokens + (after - sigma) * (tokens - denoised) / sigma
     return tokens, computed
 

@@ -39,7 +39,7 @@ def main() -> int:
             part = branch(prompt, names)
             if label == "warm-up":
                 _vary_seed(part)
-            seconds[label], outputs[label] = timed(server, part)
+            seconds[label], outputs[label] = time_run(server, part)
         bar.update()
         bar.set_description_str("done")
         bar.close()
@@ -73,7 +73,7 @@ def _vary_seed(prompt: dict[str, Any]) -> None:
             node["inputs"]["seed"] += 1
 
 
-def timed(server: Server, prompt: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+def time_run(server: Server, prompt: dict[str, Any]) -> tuple[float, dict[str, Any]]:
     """Seconds that the server took for a prompt, by its own clock where it tells, and the outputs by node."""
     started = time.perf_counter()
     history = server.result(server.queue(prompt))

@@ -81,7 +81,7 @@ class Figures:
 
     def caches(self, bytes_a_number: int) -> int:
         """Bytes of keys and values."""
-        return self.cost.cached(self.tokens, self.others) * bytes_a_number
+        return self.cost.count_cached(self.tokens, self.others) * bytes_a_number
 
     def speed_up(self, steps: int) -> float:
         """MACs of a run without over those of one with the family's preset."""

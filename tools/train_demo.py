@@ -26,6 +26,7 @@ import comfy.ops  # noqa: E402
 from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper  # noqa: E402
 
 from cat_core.host import demo  # noqa: E402
+from cat_core.similarity import psnr  # noqa: E402
 from tools.demo_data import EmojiScenes, fetch_pictures, vocabulary  # noqa: E402
 
 STATE = ROOT / ".dev" / "train"
@@ -131,8 +132,8 @@ def fit_autoencoder(scenes: EmojiScenes, pictures: int = 400) -> demo.DemoAutoen
     scale = (values * values[0]) ** 0.25
     autoencoder.to_latent.copy_(vectors / scale)
     autoencoder.to_pixels.copy_((vectors * scale).T)
-    error = (autoencoder.decode(autoencoder.encode(pixels)) - pixels).pow(2).mean()
-    print(f"autoencoder: {10 * torch.log10(4 / error):.1f} dB, {values.sum() / patches.var(0).sum():.2%} of variance")
+    again = autoencoder.decode(autoencoder.encode(pixels))
+    print(f"autoencoder: {psnr(again / 2, pixels / 2):.1f} dB, {values.sum() / patches.var(0).sum():.2%} of variance")
     return autoencoder
 
 

@@ -21,12 +21,12 @@ class Branch:
     Example, of one step of a sampler of one's own::
 
         if kind is StepKind.FULL:
-            denoised = branch.full(x, model(x, sigma), sigma, after)
+            denoised = branch.answer_full(x, model(x, sigma), sigma, after)
         elif kind is StepKind.PRUNED:
             selection = selector.select(branch.forecast(sigma), branch.reference)
-            denoised = branch.pruned(x, model(x, sigma, selection), sigma, after, selection)
+            denoised = branch.answer_pruned(x, model(x, sigma, selection), sigma, after, selection)
         else:
-            denoised = branch.idle(x, sigma, after)
+            denoised = branch.answer_idle(x, sigma, after)
 
     Args:
         settings: forecast and correction are used.
@@ -44,7 +44,7 @@ class Branch:
         assert self.noise is not None, "the first step is a full one"
         return self.noise.at(sigma, self.settings.forecast)
 
-    def full(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float, after: float) -> torch.Tensor:
+    def answer_full(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float, after: float) -> torch.Tensor:
         """Take over all tokens; return what the sampler is to be given.
 
         Args:
@@ -61,7 +61,7 @@ class Branch:
             self.noise.update(noise, sigma)
         return settled
 
-    def pruned(
+    def answer_pruned(
         self,
         x: torch.Tensor,
         denoised: torch.Tensor,
@@ -73,7 +73,7 @@ class Branch:
         """Take over the selected tokens and forecast all others; return what the sampler is to be given.
 
         Args:
-            x, sigma, after: as in :meth:`full`.
+            x, sigma, after: as in :meth:`answer_full`.
             denoised: the model's answer, of which only the selected tokens are looked at.
             selection: which were computed.
             propagation: carries their change to the others, None for none.
@@ -86,8 +86,8 @@ class Branch:
         self.noise.update(noise, sigma, mask)
         return settled
 
-    def idle(self, x: torch.Tensor, sigma: float, after: float) -> torch.Tensor:
-        """Forecast all tokens; return what the sampler is to be given. Arguments as in :meth:`full`."""
+    def answer_idle(self, x: torch.Tensor, sigma: float, after: float) -> torch.Tensor:
+        """Forecast all tokens; return what the sampler is to be given. Arguments as in :meth:`answer_full`."""
         denoised = x - sigma * self.forecast(sigma)
         return self._settle(denoised, sigma, after, denoised.new_zeros(1, dtype=torch.bool))
 

@@ -44,7 +44,7 @@ class ModelCost:
         image = computed * (tokens * sum(self.image_widths) + text * sum(self.cross_widths))
         return 2 * (joint + image + tokens * tokens * sum(self.whole_widths))
 
-    def cached(self, tokens: int, text: int) -> int:
+    def count_cached(self, tokens: int, text: int) -> int:
         """Numbers in the caches of keys and values of one sample."""
         return 2 * ((tokens + text) * sum(self.joint_widths) + tokens * sum(self.image_widths))
 

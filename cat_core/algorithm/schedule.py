@@ -44,17 +44,17 @@ class Schedule:
         if settings.keep_ratio == 1:
             return [StepKind.FULL] * self.steps
         final = max(self.steps - settings.final_full_steps, self.warmup - 1)
-        refreshes = _divided(self.warmup - 1, final, settings.refresh_interval, longest=True)
+        refreshes = _divide(self.warmup - 1, final, settings.refresh_interval, longest=True)
         full = {*range(self.warmup), *refreshes, *range(final, self.steps)}
         kinds = [StepKind.FULL if step in full else StepKind.IDLE for step in range(self.steps)]
         if settings.selects_tokens:
             ends = [self.warmup - 1, *refreshes, final]
             for start, end in pairwise(ends):
-                for step in _divided(start, end, settings.pruned_interval):
+                for step in _divide(start, end, settings.pruned_interval):
                     kinds[step] = StepKind.PRUNED
         return kinds
 
-    def step(self, sigma: float) -> int:
+    def find_step(self, sigma: float) -> int:
         """Number of the step whose interval (next sigma, sigma] holds ``sigma``; beyond the ends, the end's step."""
         rising = [-start for start in self.sigmas[:-1]]
         tolerance = 1e-6 * abs(sigma)  # a sampler's own arithmetic may miss the schedule's value by a rounding error
@@ -84,7 +84,7 @@ class Schedule:
         return next((kind for kind in self.kinds[step + 1 :] if kind is not StepKind.IDLE), None) is StepKind.PRUNED
 
 
-def _divided(start: int, end: int, interval: int, longest: bool = False) -> list[int]:
+def _divide(start: int, end: int, interval: int, longest: bool = False) -> list[int]:
     """Steps that divide the way from ``start`` to ``end`` evenly into parts of about ``interval``, shorter ones first.
 
     ``longest``: no part is longer than the interval, which may be 0 for no division.

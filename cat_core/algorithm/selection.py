@@ -65,7 +65,7 @@ class Selection:
         return self._rows[key]
 
     @classmethod
-    def joined(cls, selections: list[Selection]) -> Selection:
+    def join(cls, selections: list[Selection]) -> Selection:
         """Of the samples of all ``selections``, one after another; they choose as many tokens from as many."""
         if len(selections) == 1:
             return selections[0]
@@ -107,7 +107,7 @@ class Selector:
         self.labels: torch.Tensor | None = None
         self.frequency: torch.Tensor | None = None
 
-    def refreshed(self) -> None:
+    def note_refresh(self) -> None:
         """All tokens were computed: none is stale any more."""
         self.frequency = None
 

@@ -58,7 +58,7 @@ class ModelCall:
     @property
     def transformer(self) -> torch.nn.Module:
         """Its diffusion transformer, as it is without being compiled."""
-        return uncompiled(self.model.diffusion_model)
+        return unwrap_compiled(self.model.diffusion_model)
 
     @property
     def context_shape(self) -> tuple[int, ...] | None:
@@ -83,7 +83,7 @@ def _shape(value: Any) -> tuple | None:
     return tuple(value.shape) if torch.is_tensor(value) else None
 
 
-def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
+def unwrap_compiled(module: torch.nn.Module) -> torch.nn.Module:
     """The module that ``torch.compile`` was given, or the module itself."""
     return getattr(module, "_orig_mod", module)
 
@@ -92,7 +92,7 @@ Area = tuple[int, ...]
 """Sizes, then offsets, of a part of the latent, in latent (frames,) rows and columns."""
 
 
-def described(guider: Any, uuid: Any) -> tuple[str | None, Area | None]:
+def find_area(guider: Any, uuid: Any) -> tuple[str | None, Area | None]:
     """Name that a guider gives the list of a conditioning, and the part of the latent it is for, None for the whole.
 
     ``guider.conds`` is the host's, areas resolved (``comfy/samplers.py: process_conds``).

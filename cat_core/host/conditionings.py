@@ -8,7 +8,7 @@ from typing import Any
 from ..algorithm.branch import Branch
 from ..caching.kv import KVCache
 from ..settings import CATSettings
-from .call import Area, Key, described
+from .call import Area, Key, find_area
 from .tokens import TokenGrid
 
 Group = tuple[tuple[int, ...], Area | None]
@@ -70,7 +70,7 @@ class Conditionings(dict[Key, Conditioning]):
 
     def add(self, key: Key, cache: KVCache, step: int) -> Conditioning:
         """Begin to remember a conditioning that is called at ``step`` first."""
-        name, area = described(self.guider, key[0])
+        name, area = find_area(self.guider, key[0])
         positive = key[1] == 0 if name is None else name == "positive"
         branch = Branch(self.settings)
         self[key] = Conditioning(self.grid(key), cache, branch, (key[2], area), positive, called_at=step)

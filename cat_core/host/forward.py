@@ -28,7 +28,10 @@ def run_capturing(
     """
     layout = family.find_layout(call.transformer)
     capture = CapturingAttention(caches, layout.attention, out_of_memory)
-    with _uncompiled(call), engage(layout, call.transformer, call.options, call.control, capture) as (options, control):
+    with (
+        _run_uncompiled(call),
+        engage(layout, call.transformer, call.options, call.control, capture) as (options, control),
+    ):
         denoised = call.run(options, control)
     return denoised, all(cache.layers for cache in capture.caches)
 
@@ -42,15 +45,15 @@ def run_pruned(family: Family, call: ModelCall, caches: list[KVCache], choices: 
     layout = family.find_layout(call.transformer)
     selections = [choice.selection for choice in choices]
     attention = PrunedAttention(caches, layout.attention, selections, [choice.propagation for choice in choices])
-    whole = Selection.joined(selections)
+    whole = Selection.join(selections)
     engaged = engage(layout, call.transformer, call.options, call.control, attention, whole)
-    with _uncompiled(call), engaged as (options, control):
+    with _run_uncompiled(call), engaged as (options, control):
         denoised = call.run(options, control)
     attention.finish()
     return denoised
 
 
-def _uncompiled(call: ModelCall) -> ExitStack:
+def _run_uncompiled(call: ModelCall) -> ExitStack:
     """Compiled code does not see what is put into ``transformer_options`` (the host leaves it unguarded)."""
     stack = ExitStack()
     wrapped = call.options.get("wrappers", {}).get("apply_model", {})

@@ -28,42 +28,42 @@ WRAPPERS = {KEY, COMPILE_KEY}
 TRANSFORMER = "diffusion_model"
 
 
-def unknown_in_call(family: Family, call: ModelCall) -> str | None:
+def find_unknown_in_call(family: Family, call: ModelCall) -> str | None:
     """What of a call's arguments and options a family does not know, or None.
 
     Wrappers of other nodes around the model matter too: what they keep of a pruned call (say EasyCache, for a later
     step) would be wrong where nothing was computed.
     """
-    return next(_unknown(family, call), None)
+    return next(_list_unknown(family, call), None)
 
 
-def _unknown(family: Family, call: ModelCall) -> Iterator[str]:
+def _list_unknown(family: Family, call: ModelCall) -> Iterator[str]:
     options = call.options
     if call.further:
         yield "the model is given further arguments"
-    if unknown := _given(call.extra) - family.arguments:
-        yield f"the model is given {_listed(unknown)}"
+    if unknown := _name_given(call.extra) - family.arguments:
+        yield f"the model is given {_join_names(unknown)}"
     residuals = {kind: any(part is not None for part in parts) or None for kind, parts in (call.control or {}).items()}
-    if unknown := _given(residuals) - set(family.layout.controls):
-        yield f"a ControlNet adds to blocks of the kind {_listed(unknown)}"
+    if unknown := _name_given(residuals) - set(family.layout.controls):
+        yield f"a ControlNet adds to blocks of the kind {_join_names(unknown)}"
     if options.get("patches_replace", {}).get("dit"):
         yield "another node replaces transformer blocks"
     patches = {kind: functions or None for kind, functions in options.get("patches", {}).items()}
-    if unknown := _given(patches) - family.patches:
-        yield f"another node adds to transformer blocks ({_listed(unknown)})"
+    if unknown := _name_given(patches) - family.patches:
+        yield f"another node adds to transformer blocks ({_join_names(unknown)})"
     if unknown := set(options) - OPTIONS:
-        yield f"the model is given the options {_listed(unknown)}"
+        yield f"the model is given the options {_join_names(unknown)}"
     for kind in (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL):
         wrappers = {name: functions or None for name, functions in options.get("wrappers", {}).get(kind, {}).items()}
-        if unknown := _given(wrappers) - WRAPPERS:
-            yield f"another node wraps the model ({_listed(unknown)})"
+        if unknown := _name_given(wrappers) - WRAPPERS:
+            yield f"another node wraps the model ({_join_names(unknown)})"
 
 
-def _given(values: dict[str, Any]) -> set[str]:
+def _name_given(values: dict[str, Any]) -> set[str]:
     return {str(name) for name, value in values.items() if value is not None}
 
 
-def unknown_in_patcher(model: Any) -> str | None:
+def find_unknown_in_patcher(model: Any) -> str | None:
     """What other nodes put in place of parts of the transformer; ``model`` is the host's ``ModelPatcher``."""
     for name, part in model.object_patches.items():
         if name.split(".")[0] == TRANSFORMER and not is_compiled(part):
@@ -71,7 +71,7 @@ def unknown_in_patcher(model: Any) -> str | None:
     return None
 
 
-def unknown_in_modules(transformer: torch.nn.Module) -> str | None:
+def find_unknown_in_modules(transformer: torch.nn.Module) -> str | None:
     """A module that computes by a function that was put in front of its class's; to be asked once it is loaded."""
     for name, module in transformer.named_modules():
         if "forward" in vars(module) and not is_compiled(module):
@@ -84,5 +84,5 @@ def is_compiled(part: Any) -> bool:
     return isinstance(getattr(part, "_orig_mod", None), torch.nn.Module)
 
 
-def _listed(names: set[str]) -> str:
+def _join_names(names: set[str]) -> str:
     return ", ".join(sorted(names))

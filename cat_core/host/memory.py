@@ -13,7 +13,7 @@ from comfy import model_management
 
 from ..algorithm.macs import ModelCost
 from ..settings import CATSettings
-from .tokens import TokenGrid
+from .tokens import TokenGrid, count_tokens
 
 GIB = 2**30
 FLOAT8 = torch.float8_e4m3fn
@@ -63,7 +63,7 @@ def outside_of_traces() -> AbstractContextManager:
     return getattr(prefetch, "pause_malloc_graph", nullcontext)()
 
 
-def places(settings: CATSettings) -> list[Place]:
+def list_places(settings: CATSettings) -> list[Place]:
     """Where caches may be kept: as asked for, then smaller, then outside of the GPU too."""
     dtype = None if settings.cache_dtype == "model" else getattr(torch, settings.cache_dtype)
     device = None if settings.cache_device == "model" else settings.cache_device
@@ -73,7 +73,7 @@ def places(settings: CATSettings) -> list[Place]:
     return list(dict.fromkeys(wanted))
 
 
-def announced(noise_shape: torch.Size, needed: int, model: Any) -> list[int]:
+def inflate_noise_shape(noise_shape: torch.Size, needed: int, model: Any) -> list[int]:
     """A noise shape [B, C, (T,) H, W] for which the host makes so many bytes more free.
 
     It knows of latents alone (``comfy/sampler_helpers.py: estimate_memory``), so caches are told as further pictures.
@@ -82,7 +82,7 @@ def announced(noise_shape: torch.Size, needed: int, model: Any) -> list[int]:
     return [noise_shape[0] + math.ceil(needed / picture), *noise_shape[1:]]
 
 
-def cached_values(
+def count_cached_values(
     cost: ModelCost, patch: tuple[int, int, int], noise_shape: torch.Size, conds: list[dict[str, Any]]
 ) -> int:
     """How many numbers the caches of a run will hold at most.
@@ -94,10 +94,9 @@ def cached_values(
         conds: the host's conditionings that will be evaluated (``comfy/sampler_helpers.py: convert_cond``).
     """
     tokens = TokenGrid(tuple(noise_shape[2:]), patch).tokens
-    return noise_shape[0] * sum(cost.cached(tokens, _other_tokens(cond, patch)) for cond in conds)
+    return noise_shape[0] * sum(cost.count_cached(tokens, _other_tokens(cond, patch)) for cond in conds)
 
 
 def _other_tokens(cond: dict[str, Any], patch: tuple[int, int, int]) -> int:
-    text, references = cond.get("cross_attn"), cond.get("reference_latents") or ()
-    sizes = [TokenGrid(tuple(reference.shape[2:]), patch).tokens for reference in references]
-    return (0 if text is None else text.shape[1]) + sum(sizes)
+    text = cond.get("cross_attn")
+    return (0 if text is None else text.shape[1]) + count_tokens(cond.get("reference_latents"), patch)

@@ -20,10 +20,10 @@ from comfy.utils import pack_latents
 from ..report import Report
 from ..settings import PRESETS, CATSettings
 from .architecture import find_family
-from .call import ModelCall, uncompiled
+from .call import ModelCall, unwrap_compiled
 from .journal import IDLE_INSTEAD
-from .known import KEY, unknown_in_patcher
-from .memory import announced
+from .known import KEY, find_unknown_in_patcher
+from .memory import inflate_noise_shape
 from .preview import latent_preview
 from .run import Run
 
@@ -121,7 +121,7 @@ def _fingerprint(latent: Any) -> bytes:
 
 def _reason_against_tokens(model: ModelPatcher) -> str | None:
     """Why this model can have no pruned steps, or None. Idle steps need its output only: every model can have them."""
-    transformer = uncompiled(model.get_model_object("diffusion_model"))
+    transformer = unwrap_compiled(model.get_model_object("diffusion_model"))
     if find_family(transformer) is None:
         return f"{type(transformer).__name__} is not a supported diffusion transformer"
     additional = getattr(model, "get_additional_models_with_key", None)
@@ -129,7 +129,7 @@ def _reason_against_tokens(model: ModelPatcher) -> str | None:
         return "several GPUs share the conditionings"
     if transformer is not model.get_model_object("diffusion_model") and not hasattr(torch.compiler, "set_stance"):
         return "parts of a compiled model cannot be computed (torch 2.6 and later can)"
-    return unknown_in_patcher(model)
+    return find_unknown_in_patcher(model)
 
 
 def _reason_against_all(model_options: dict[str, Any]) -> str | None:
@@ -143,7 +143,7 @@ def _reason_against_all(model_options: dict[str, Any]) -> str | None:
     return None
 
 
-def _settled(model: ModelPatcher) -> tuple[CATSettings, str | None]:
+def _choose_settings(model: ModelPatcher) -> tuple[CATSettings, str | None]:
     """The settings of a run, and why there must be no pruned steps in it, or None."""
     settings, reason = model.get_attachment(KEY).settings, _reason_against_tokens(model)
     if settings is None:
@@ -169,7 +169,7 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
 
 
 def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sigmas: list[float]) -> Run:
-    settings, against_tokens = _settled(guider.model_patcher)
+    settings, against_tokens = _choose_settings(guider.model_patcher)
     against_all = _reason_against_all(guider.model_options)
     model = guider.model_patcher.model
     family = find_family(guider.model_patcher.get_model_object("diffusion_model"))
@@ -213,8 +213,8 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args: Any, **kwargs:
     run = (model_options or {}).get("transformer_options", {}).get(KEY)
     if run is not None and run.active:
         evaluated = [cond for name, part in conds.items() if name not in run.left_out for cond in part]
-        needed = run.pruning.expected_bytes(noise_shape, evaluated, model.model)
-        noise_shape = announced(noise_shape, needed, model.model)
+        needed = run.pruning.estimate_bytes(noise_shape, evaluated, model.model)
+        noise_shape = inflate_noise_shape(noise_shape, needed, model.model)
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 

@@ -54,7 +54,7 @@ class Proof:
         return f"proof failed, tokens computed by themselves differ by {worst:.2g} from the same among all others"
 
 
-def scattered(samples: int, tokens: int, device: torch.device) -> Selection:
+def scatter_selection(samples: int, tokens: int, device: torch.device) -> Selection:
     """Tokens all over the picture, others for each sample: a mistake in one row or for one sample does not hide."""
     count = min(PROVED_TOKENS, max(1, tokens // 2))
     draw = torch.Generator().manual_seed(0)

@@ -19,10 +19,10 @@ from .conditionings import Conditioning, Conditionings
 from .counting import count_rows
 from .forward import run_capturing, run_pruned
 from .journal import IDLE_INSTEAD, Journal
-from .known import unknown_in_modules
-from .memory import cached_values, is_out_of_memory
+from .known import find_unknown_in_modules
+from .memory import count_cached_values, is_out_of_memory
 from .plan import Plan
-from .proof import Proof, scattered, tolerance
+from .proof import Proof, scatter_selection, tolerance
 from .room import Room
 from .selections import NONE, Choice, Choices, Selections
 
@@ -89,7 +89,7 @@ class Pruning:
         reason = reasons.against_tokens(self.family, self.model, call)
         if reason is None and not self.knows_modules:
             # what other nodes put into the model is there now that it is loaded
-            reason = unknown_in_modules(call.transformer)
+            reason = find_unknown_in_modules(call.transformer)
             self.knows_modules = reason is None
         if reason:
             self.give_up(reason)
@@ -103,7 +103,7 @@ class Pruning:
             return True
         assert self.cost is not None
         rows = count_rows(self.family, call, called[0].grid.tokens)
-        return self.room.find(self.cost.cached(rows.tokens + rows.beside, rows.others) * len(call.x), call)
+        return self.room.find(self.cost.count_cached(rows.tokens + rows.beside, rows.others) * len(call.x), call)
 
     def capture(self, call: ModelCall, called: list[Conditioning], plan: Plan) -> torch.Tensor:
         """Answer a call in full, keep its keys and values, and prove what will be computed with them."""
@@ -121,7 +121,7 @@ class Pruning:
 
     def _prove(self, call: ModelCall, called: list[Conditioning], denoised: torch.Tensor, plan: Plan) -> None:
         """Compute some tokens by themselves from the caches just filled, and compare them with a full answer."""
-        selections = [scattered(len(call.x) // len(called), one.grid.tokens, call.x.device) for one in called]
+        selections = [scatter_selection(len(call.x) // len(called), one.grid.tokens, call.x.device) for one in called]
         try:
             alone = self.compute(call, called, [Choice(selection, None) for selection in selections])
         except InterruptProcessingException:
@@ -131,7 +131,7 @@ class Pruning:
                 raise
             self.give_up(f"proof failed, {type(error).__name__}: {error}")
             return
-        tokens, whole = called[0].grid.to_tokens, Selection.joined(selections)
+        tokens, whole = called[0].grid.to_tokens, Selection.join(selections)
         values = (whole.gather(tokens((call.x - answer) / plan.sigma)) for answer in (alone, denoised))
         self.proof.add(call.layout, *values)
         self.tolerance = tolerance(call.transformer, self.room.dtype, OVERRIDE in call.options)
@@ -146,13 +146,13 @@ class Pruning:
         for one in called:
             # who chooses the tokens knows whether they are stale
             if one is self.conditionings.lead(one.group, plan.step.number):
-                self.selections.selectors[one.group].refreshed()
+                self.selections.selectors[one.group].note_refresh()
 
-    def expected_bytes(self, noise_shape: torch.Size, conds: list[dict[str, Any]], model: Any) -> int:
-        """Memory that the caches will take where the model runs, see :func:`.memory.cached_values`."""
+    def estimate_bytes(self, noise_shape: torch.Size, conds: list[dict[str, Any]], model: Any) -> int:
+        """Memory that the caches will take where the model runs, see :func:`.memory.count_cached_values`."""
         if not self.wanted or StepKind.PRUNED not in self.schedule.kinds:
             return 0
         assert self.cost is not None
         assert self.conditionings.patch is not None
-        values = cached_values(self.cost, self.conditionings.patch, noise_shape, conds)
+        values = count_cached_values(self.cost, self.conditionings.patch, noise_shape, conds)
         return self.room.bytes_beside_the_model(values, model)

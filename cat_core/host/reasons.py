@@ -8,7 +8,7 @@ from ..algorithm.schedule import StepKind
 from .architecture.family import Family
 from .call import ModelCall
 from .conditionings import Conditioning, Conditionings
-from .known import unknown_in_call
+from .known import find_unknown_in_call
 from .plan import Plan
 from .proof import Proof
 
@@ -26,7 +26,7 @@ def against_tokens(family: Family, model: Any, call: ModelCall) -> str | None:
     """Why tokens of a call cannot be computed by themselves, or None; ``model`` is the run's."""
     if call.model is not model:
         return "a second model takes part in the run"
-    return unknown_in_call(family, call) or family.refuses(call.transformer, call.extra)
+    return find_unknown_in_call(family, call) or family.refuses(call.transformer, call.extra)
 
 
 def for_full(

@@ -12,7 +12,7 @@ from ..settings import CATSettings
 from .call import ModelCall
 from .conditionings import Conditionings
 from .journal import Journal
-from .memory import FLOAT8, Place, places
+from .memory import FLOAT8, Place, list_places
 
 
 class Room:
@@ -28,7 +28,7 @@ class Room:
         self, settings: CATSettings, conditionings: Conditionings, journal: Journal, give_up: Callable[[str], None]
     ):
         self.conditionings, self.journal, self.give_up = conditionings, journal, give_up
-        self.places: list[Place] = places(settings)
+        self.places: list[Place] = list_places(settings)
         if settings.cache_dtype == "float8_e4m3fn" and self.places[0].dtype is not FLOAT8:
             journal.note("this device has no float8, keys and values are kept as they are")
 

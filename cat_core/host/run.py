@@ -14,7 +14,7 @@ from ..report import Report, Step
 from ..settings import CATSettings
 from . import reasons
 from .architecture.family import Family
-from .call import Key, ModelCall, uncompiled
+from .call import Key, ModelCall, unwrap_compiled
 from .conditionings import Conditioning, Conditionings
 from .counting import count_rows
 from .journal import IDLE_INSTEAD, Journal
@@ -49,7 +49,7 @@ class Run:
         against_tokens: str | None = None,
         against_all: str | None = None,
     ):
-        transformer = uncompiled(model.diffusion_model)
+        transformer = unwrap_compiled(model.diffusion_model)
         cost, patch = (family.cost(transformer), family.patch(transformer)) if family else (None, None)
         self.family = family
         self.report = Report(family.name if family else type(transformer).__name__, settings, cost)
@@ -75,7 +75,7 @@ class Run:
     def begin_evaluation(self, sigma: float) -> None:
         """The sampler asks for the noise at ``sigma``: decide what its calls do."""
         self.seen.clear()
-        number, last = self.schedule.step(sigma), self.plan
+        number, last = self.schedule.find_step(sigma), self.plan
         if last and number <= last.step.number:
             # what a forecast contributed is not known of samplers that evaluate a step again
             self.correcting = False
@@ -101,7 +101,11 @@ class Run:
             kind = self._find_kind(call, plan)
         if kind is None:
             return call.run()
-        answer = {StepKind.FULL: self._full, StepKind.PRUNED: self._pruned, StepKind.IDLE: self._idle}[kind]
+        answer = {
+            StepKind.FULL: self._answer_full,
+            StepKind.PRUNED: self._answer_pruned,
+            StepKind.IDLE: self._answer_idle,
+        }[kind]
         try:
             return answer(call, plan)
         except LayoutError as error:
@@ -111,7 +115,7 @@ class Run:
             if not is_out_of_memory(error) or not self.conditionings.hold_caches():
                 raise
             self.pruning.room.abandon("memory ran out beside the kept keys and values")
-        return self._full(call, plan)
+        return self._answer_full(call, plan)
 
     def _find_kind(self, call: ModelCall, plan: Plan) -> StepKind | None:
         """How to answer a call; None for in full, and without touching what is remembered."""
@@ -129,7 +133,7 @@ class Run:
         reason = reasons.for_full(call, plan, self.schedule.kinds, self.conditionings, self.pruning.proof)
         return plan.kind if self.journal.allows(reason) else StepKind.FULL
 
-    def _full(self, call: ModelCall, plan: Plan) -> torch.Tensor:
+    def _answer_full(self, call: ModelCall, plan: Plan) -> torch.Tensor:
         with self.lock:
             called = [self.conditionings.get(key) or self._add(key, plan) for key in call.keys]
             captures = self.pruning.needs_caches(call, called, plan)
@@ -153,10 +157,10 @@ class Run:
             one.branch.forget()
         one.context_shape, one.blocks, one.computed_at = call.context_shape, call.blocks, plan.step.number
         denoised = one.grid.to_tokens(new)
-        given = one.branch.full(one.grid.to_tokens(x), denoised, plan.sigma, plan.after)
+        given = one.branch.answer_full(one.grid.to_tokens(x), denoised, plan.sigma, plan.after)
         return new if given is denoised else one.grid.to_latent(given)
 
-    def _pruned(self, call: ModelCall, plan: Plan) -> torch.Tensor:
+    def _answer_pruned(self, call: ModelCall, plan: Plan) -> torch.Tensor:
         called = [self.conditionings[key] for key in call.keys]
         choices = [plan.choices[one.group] for one in called]
         denoised = self.pruning.compute(call, called, choices)
@@ -164,18 +168,20 @@ class Run:
         outputs = []
         for one, chosen, *parts in zip(called, choices, *call.split(call.x, denoised), strict=True):
             x, new = map(one.grid.to_tokens, parts)
-            given = one.branch.pruned(x, new, plan.sigma, plan.after, chosen.selection, chosen.propagation)
+            given = one.branch.answer_pruned(x, new, plan.sigma, plan.after, chosen.selection, chosen.propagation)
             outputs.append(one.grid.to_latent(given))
             self.pruning.selections.note_computed(plan.step, one.group, chosen.selection, one.grid)
         return torch.cat(outputs)
 
-    def _idle(self, call: ModelCall, plan: Plan) -> torch.Tensor:
+    def _answer_idle(self, call: ModelCall, plan: Plan) -> torch.Tensor:
         with self.lock, outside_of_traces():
             self._count(call, plan, 0)
             outputs = []
             for key, x in zip(call.keys, *call.split(call.x), strict=True):
                 one = self.conditionings[key]
-                outputs.append(one.grid.to_latent(one.branch.idle(one.grid.to_tokens(x), plan.sigma, plan.after)))
+                outputs.append(
+                    one.grid.to_latent(one.branch.answer_idle(one.grid.to_tokens(x), plan.sigma, plan.after))
+                )
             return torch.cat(outputs)
 
     def _count(self, call: ModelCall, plan: Plan, computed: int | None = None) -> None:

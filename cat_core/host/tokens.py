@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,6 +59,11 @@ class TokenGrid:
         counts = {f"n{i}": n for i, n in enumerate(self.shape)} | {f"p{i}": p for i, p in enumerate(self._patch)}
         latent = rearrange(tokens, " -> ".join(reversed(self._names)), **counts)
         return latent[(..., *(slice(size) for size in self.size))]
+
+
+def count_tokens(latents: Iterable[torch.Tensor] | None, patch: tuple[int, ...]) -> int:
+    """Image tokens of latents [B, C, ...] together; None is none."""
+    return sum(TokenGrid(tuple(latent.shape[2:]), patch).tokens for latent in latents or ())
 
 
 def part_of_mask(mask: torch.Tensor, area: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bench import engine
-from bench.engine import QUALITY, SPEED, noted, same, settled, version
+from bench.engine import QUALITY, SPEED, identify, read_written, same, version
 from bench.quality_document import write_document
 from bench.records import read_rows
 from tools.host import ROOT
@@ -18,21 +18,21 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def found():
-    return engine.measured()
+    return engine.measure()
 
 
 @pytest.mark.parametrize("part", ["tokens", "distances", "operations"])
 def test_the_engine_in_the_tree_does_what_is_written_down(found, part):
-    written = noted()[part]
+    written = read_written()[part]
     if part == "operations" and found[part]["on"] != written["on"]:
         pytest.skip(f"operations were counted on {written['on']}")
     assert found[part] == (pytest.approx(written, rel=engine.CLOSE) if part == "distances" else written)
-    assert same(part, found, noted())
+    assert same(part, found, read_written())
 
 
 def test_two_processes_agree(found):
     lines = ["from tools.host import import_host", "import_host()", "import json", "from bench import engine"]
-    code = "\n".join([*lines, "print(json.dumps(engine.measured()))"])
+    code = "\n".join([*lines, "print(json.dumps(engine.measure()))"])
     output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert json.loads(output.splitlines()[-1]) == found
 
@@ -62,12 +62,12 @@ def test_the_speed_page_is_of_this_engine_or_has_no_figures():
 
 def test_an_engine_that_does_the_same_keeps_its_fingerprint(tmp_path, found, monkeypatch):
     file = tmp_path / "engine.json"
-    monkeypatch.setattr(engine, "measured", lambda: found)
-    before = settled(QUALITY, file), settled(SPEED, file)
+    monkeypatch.setattr(engine, "measure", lambda: found)
+    before = identify(QUALITY, file), identify(SPEED, file)
     rounded = {run: distance * 1.0005 for run, distance in found["distances"].items()}
-    monkeypatch.setattr(engine, "measured", lambda: {**found, "distances": rounded})
-    assert (settled(QUALITY, file), settled(SPEED, file)) == before
-    assert noted(file) == found
+    monkeypatch.setattr(engine, "measure", lambda: {**found, "distances": rounded})
+    assert (identify(QUALITY, file), identify(SPEED, file)) == before
+    assert read_written(file) == found
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_an_engine_that_does_otherwise_has_another_where_it_matters(
     tmp_path, found, monkeypatch, part, change, concerned
 ):
     file = tmp_path / "engine.json"
-    monkeypatch.setattr(engine, "measured", lambda: found)
-    before = settled(QUALITY, file), settled(SPEED, file)
+    monkeypatch.setattr(engine, "measure", lambda: found)
+    before = identify(QUALITY, file), identify(SPEED, file)
     other = {**found, part: {**found[part], "euler, balanced": change(found[part]["euler, balanced"])}}
-    monkeypatch.setattr(engine, "measured", lambda: other)
-    after = settled(QUALITY, file), settled(SPEED, file)
+    monkeypatch.setattr(engine, "measure", lambda: other)
+    after = identify(QUALITY, file), identify(SPEED, file)
     assert tuple(one != two for one, two in zip(before, after, strict=True)) == concerned
-    assert noted(file) == other
+    assert read_written(file) == other

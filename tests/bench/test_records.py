@@ -39,15 +39,15 @@ def test_what_is_in_the_file_is_known_and_nothing_else(tmp_path):
     file = tmp_path / "quality.csv"
     Records(file).append(ROW)
     records = Records(file)
-    assert records.known(ROW.place, "abc", "e1")
-    assert not records.known(("euler", 28, ROW.prompt, 4, "default"), "abc", "e1")
-    assert not records.known(ROW.place, "changed", "e1")
+    assert records.has(ROW.place, "abc", "e1")
+    assert not records.has(("euler", 28, ROW.prompt, 4, "default"), "abc", "e1")
+    assert not records.has(ROW.place, "changed", "e1")
 
 
 def test_another_engine_does_not_count(tmp_path):
     records = Records(tmp_path / "quality.csv")
     records.append(ROW)
-    assert not records.known(ROW.place, "abc", "e2")
+    assert not records.has(ROW.place, "abc", "e2")
 
 
 def test_the_last_measurement_counts(tmp_path):

@@ -21,7 +21,7 @@ from cat_core.settings import PAPER, PRESETS
 from cat_core.similarity import compare
 from contract.idle import idle_instead, relative_error
 from contract.oracle import Oracle
-from zoo.case import Case, known
+from zoo.case import Case, list_known
 
 pytestmark = pytest.mark.host
 
@@ -107,7 +107,7 @@ def case_of(name):
         pytest.skip(f"this host has no {name}")
     unet, more = UNETS[name]
     if name == "ACEStep15":
-        unet = known(importlib.import_module("comfy.ldm.ace.ace_step15").AceStepConditionGenerationModel, unet)
+        unet = list_known(importlib.import_module("comfy.ldm.ace.ace_step15").AceStepConditionGenerationModel, unet)
     # the host takes weights out of what it is given
     return Case(kind, unet, **{**more, "model": dict(more.get("model", {}))})
 

@@ -14,7 +14,7 @@ from cat_core.caching.kv import KVCache
 from cat_core.host import memory
 from cat_core.host.architecture import find_family
 from cat_core.host.journal import IDLE_INSTEAD
-from cat_core.host.memory import Place, announced, is_out_of_memory, places
+from cat_core.host.memory import Place, inflate_noise_shape, is_out_of_memory, list_places
 from cat_core.host.patcher import attach, last_report
 from cat_core.settings import CATSettings
 from contract.idle import relative_error
@@ -95,14 +95,14 @@ def test_what_is_announced_covers_what_is_needed():
     shape = torch.Size([2, 16, 21, 60, 104])
     unit = model.memory_required([1, *shape[1:]])
     for needed in (0, 1, 5 * GIB):
-        pictures, *rest = announced(shape, needed, model)
+        pictures, *rest = inflate_noise_shape(shape, needed, model)
         assert rest == list(shape[1:])
         assert needed <= (pictures - 2) * unit < needed + unit
 
 
 def test_caches_are_moved_from_as_asked_to_smaller_to_the_cpu():
-    assert places(SETTINGS) == [Place(None, None), Place(FLOAT8, None), Place(FLOAT8, "cpu")]
-    assert places(replace(SETTINGS, cache_dtype="float8_e4m3fn", cache_device="cpu")) == [Place(FLOAT8, "cpu")]
+    assert list_places(SETTINGS) == [Place(None, None), Place(FLOAT8, None), Place(FLOAT8, "cpu")]
+    assert list_places(replace(SETTINGS, cache_dtype="float8_e4m3fn", cache_device="cpu")) == [Place(FLOAT8, "cpu")]
 
 
 def free_memory(monkeypatch, share):
@@ -343,7 +343,7 @@ def test_eight_bits_are_not_chosen_where_a_device_has_none(monkeypatch, dtype):
     """Macs and DirectML; the host says so."""
     monkeypatch.setattr(model_management, "supports_cast", lambda device, dtype: dtype is not FLOAT8)
     settings = replace(SETTINGS, cache_dtype=dtype)
-    assert places(settings) == [Place(None, None), Place(None, "cpu")]
+    assert list_places(settings) == [Place(None, None), Place(None, "cpu")]
     picture, report = run(settings)
     assert torch.equal(picture, run()[0])
     asked = ["this device has no float8, keys and values are kept as they are"]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import nodes
 from cat_core.host.demo import DEMO_FILE, MAX_WORDS, TRANSFORMER, DemoTokenizer, load_demo, read_demo_file
+from cat_core.similarity import psnr
 from tools.demo_data import COLOURS, vocabulary
 from tools.host import ROOT
 
@@ -132,7 +133,7 @@ def test_the_autoencoder_gives_back_what_it_was_given(demo):
     latent = nodes.VAEEncode().encode(demo[2], picture)[0]
     assert latent["samples"].shape == (1, 16, 16, 24)
     again = nodes.VAEDecode().decode(demo[2], latent)[0]
-    assert 10 * torch.log10(1 / (again - picture).pow(2).mean()) > 30
+    assert psnr(again, picture) > 30
 
 
 def test_a_picture_that_does_not_divide_is_cropped_as_the_host_does(demo):

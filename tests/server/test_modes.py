@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from cat_core.similarity import psnr
 from tools.host import ROOT
 from tools.server import running_server
 from tools.workflow import load_api
@@ -36,10 +38,10 @@ UNPATCHED = 24  # without room the host leaves weights that it cannot fetch one 
 
 
 class Pictures(NamedTuple):
-    """The workflow's pictures [H, W, 3], 8 bit."""
+    """The workflow's pictures [H, W, 3] in 0..1."""
 
-    stock: np.ndarray
-    pruned: np.ndarray
+    stock: torch.Tensor
+    pruned: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def run_as_planned(server, prompt):
     assert report["steps"] == PLANNED
     assert (report["reasons"], report["notes"]) == ([], [])
     pictures = Pictures(*(picture(server, prompt, outputs, name) for name in ("baseline", "cat")))
-    assert not np.array_equal(*pictures)
+    assert not torch.equal(*pictures)
     assert psnr(*pictures) > CLOSE
     return pictures
 
@@ -163,12 +165,7 @@ def run_as_planned(server, prompt):
 def picture(server, prompt, outputs, prefix):
     (number,) = [n for n, node in prompt.items() if node["inputs"].get("filename_prefix") == prefix]
     (described,) = outputs[number]["images"]
-    return np.asarray(Image.open(io.BytesIO(server.image(described))))
-
-
-def psnr(one, other):
-    error = np.mean((one.astype(np.float64) - other) ** 2)
-    return 10 * math.log10(255**2 / error) if error else math.inf
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(server.image(described))))) / 255
 
 
 def assert_near(pictures, others, bound):

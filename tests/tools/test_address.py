@@ -16,8 +16,15 @@ def test_the_address_is_a_placeholder_in_every_place():
 
 
 def test_no_other_page_names_an_address_of_the_repository():
-    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "web").rglob("*.*"), *(ROOT / "nodes").glob("*.py")]
+    pages = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "web").rglob("*.*"),
+        *(ROOT / "nodes").glob("*.py"),
+    ]
     named = {
-        page.name for page in pages if page.suffix in (".md", ".js", ".py") and "comfyui-cat-pruning" in page.read_text(encoding="utf-8")
+        page.name
+        for page in pages
+        if page.suffix in (".md", ".js", ".py") and "comfyui-cat-pruning" in page.read_text(encoding="utf-8")
     }
     assert named == {"README.md"}

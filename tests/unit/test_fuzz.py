@@ -77,7 +77,7 @@ def test_schedules_compute_what_they_promise(values, steps):
     assert set(range(max(steps - chosen.final_full_steps, 0), steps)) <= set(full)
     ends = [*full, steps] if chosen.final_full_steps == 0 else full
     assert all(later - one <= max(chosen.refresh_interval, 1) for one, later in zip(full, ends[1:], strict=False))
-    assert [schedule.step(sigma) for sigma in sigmas[:-1]] == list(range(steps))
+    assert [schedule.find_step(sigma) for sigma in sigmas[:-1]] == list(range(steps))
     if chosen.keep_ratio == 0:
         assert StepKind.PRUNED not in kinds
 

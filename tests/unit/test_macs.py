@@ -36,7 +36,7 @@ def test_attention_has_queries_of_computed_and_keys_of_all_tokens():
 
 
 def test_keys_and_values_of_every_layer_over_image_tokens_are_cached():
-    assert COST.cached(100, 6) == 2 * (106 * (2 + 4) + 100 * 8)
+    assert COST.count_cached(100, 6) == 2 * (106 * (2 + 4) + 100 * 8)
 
 
 def test_the_total_is_both():

@@ -71,12 +71,17 @@ def test_a_sigma_belongs_to_the_interval_it_lies_in(steps, sigma):
 def test_every_level_starts_its_own_step_even_with_a_rounding_error(steps):
     schedule = Schedule(sigmas(steps), CATSettings())
     for step, sigma in enumerate(sigmas(steps)[:-1]):
-        assert schedule.step(sigma) == schedule.step(sigma * (1 + 1e-7)) == schedule.step(sigma * (1 - 1e-7)) == step
+        assert (
+            schedule.find_step(sigma)
+            == schedule.find_step(sigma * (1 + 1e-7))
+            == schedule.find_step(sigma * (1 - 1e-7))
+            == step
+        )
 
 
 def test_levels_beyond_the_ends_belong_to_the_ends():
     schedule = Schedule([5.0, 3.0, 1.0, 0.0], CATSettings())
-    assert (schedule.step(9.0), schedule.step(1e-9)) == (0, 2)
+    assert (schedule.find_step(9.0), schedule.find_step(1e-9)) == (0, 2)
 
 
 def test_rising_sigmas_are_a_reason_not_to_prune():

@@ -113,14 +113,14 @@ def test_after_a_refresh_no_token_is_stale():
     selector.labels, still = torch.zeros(1, 64, dtype=torch.long), torch.zeros(1, 64, 8)
     change = noise(1, 64)
     first = selector.select(change, still).mask()
-    selector.refreshed()
+    selector.note_refresh()
     assert torch.equal(selector.select(change, still).mask(), first)
     assert torch.equal(selector.select(change, still).mask(), ~first)
 
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_scatter_inverts_gather(times):
-    selection = Selection.joined([Selection(torch.tensor([[0, 2, 3], [1, 2, 4]]), 5)] * times)
+    selection = Selection.join([Selection(torch.tensor([[0, 2, 3], [1, 2, 4]]), 5)] * times)
     x = noise(2 * times, 5)
     kept = selection.scatter(selection.gather(x))
     assert torch.equal(kept, x * selection.mask())

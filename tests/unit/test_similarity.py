@@ -7,11 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from cat_core.similarity import COLOURS, compare
+from cat_core.similarity import COLOURS, compare, psnr
 
 
 def pictures(seed, shape=(1, 24, 17, 3)):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_psnr_of_a_constant_error():
+    # an error of 0.1 everywhere: 10 log10(1 / 0.01) = 20 dB
+    assert psnr(torch.full((4, 4, 3), 0.6), torch.full((4, 4, 3), 0.5)) == pytest.approx(20, abs=1e-4)
+    # of 0.01 at one value in four: 10 log10(4 / 0.0001) = 46.02 dB
+    assert psnr(torch.tensor([0.5, 0.5, 0.5, 0.51]), torch.full((4,), 0.5)) == pytest.approx(46.0206, abs=1e-3)
 
 
 @given(st.integers(0, 2**32), st.floats(0.01, 1), st.integers(7, 40), st.integers(7, 40))

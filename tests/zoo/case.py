@@ -106,7 +106,7 @@ NEWER = {
 }
 
 
-def known(parameters: type, values: dict[str, Any]) -> dict[str, Any]:
+def list_known(parameters: type, values: dict[str, Any]) -> dict[str, Any]:
     """A model's configuration without those of ``NEWER`` that this host's class does not know."""
     names = inspect.signature(parameters).parameters
     return {name: value for name, value in values.items() if name in names or name not in NEWER}

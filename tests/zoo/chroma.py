@@ -3,14 +3,14 @@
 import comfy.supported_models
 from comfy.ldm.chroma.model import ChromaParams
 
-from .case import Case, known
+from .case import Case, list_known
 from .flux import PLAIN
 
 CASES = {
     "chroma": Case(
         comfy.supported_models.Chroma,
         {
-            **known(ChromaParams, {**PLAIN, "vec_in_dim": None}),
+            **list_known(ChromaParams, {**PLAIN, "vec_in_dim": None}),
             "image_model": "chroma",
             "in_channels": 64,
             "out_channels": 64,

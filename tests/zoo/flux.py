@@ -4,7 +4,7 @@ import comfy.supported_models
 import torch
 from comfy.ldm.flux.model import FluxParams
 
-from .case import Case, known
+from .case import Case, list_known
 
 PLAIN = {
     "image_model": "flux",
@@ -23,7 +23,7 @@ PLAIN = {
     "qkv_bias": True,
     "txt_ids_dims": [],
 }
-UNET = known(FluxParams, PLAIN)
+UNET = list_known(FluxParams, PLAIN)
 FLUX2 = {
     **UNET,
     "image_model": "flux2",
@@ -31,7 +31,7 @@ FLUX2 = {
     "out_channels": 128,
     "patch_size": 1,
     "vec_in_dim": None,
-    **known(FluxParams, {"txt_ids_dims": [3]}),
+    **list_known(FluxParams, {"txt_ids_dims": [3]}),
     "axes_dim": [8, 8, 8, 8],
     "theta": 2000,
     "qkv_bias": False,

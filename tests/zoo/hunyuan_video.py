@@ -8,7 +8,7 @@ import torch
 from comfy.ldm.flux.layers import DoubleStreamBlock
 from comfy.ldm.hunyuan_video.model import HunyuanVideoParams
 
-from .case import Case, known
+from .case import Case, list_known
 
 PLAIN = {
     "image_model": "hunyuan_video",
@@ -32,7 +32,7 @@ PLAIN = {
     "vision_in_dim": None,
     "meanflow_sum": False,
 }
-UNET = known(HunyuanVideoParams, PLAIN)
+UNET = list_known(HunyuanVideoParams, PLAIN)
 # older hosts have the text behind the video, newer ones in front of it
 BEHIND = "flipped_img_txt" in inspect.signature(DoubleStreamBlock).parameters
 DRAW = torch.Generator().manual_seed(5)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from ...algorithm.macs import ModelCost
-from ..tokens import TokenGrid
+from ..tokens import count_tokens
 from .layout import Layout
 
 REFERENCE_METHODS = {"index", "negative_index", "offset", "uxo", None}
@@ -77,8 +77,7 @@ class Family(ABC):
 
     def other_tokens(self, transformer: Any, text: int, extra: dict[str, Any]) -> int:
         """How many tokens that are not pruned go through the blocks: ``text`` and, for some, reference latents."""
-        latents = extra.get("ref_latents") or () if self.references else ()
-        return text + sum(TokenGrid(tuple(latent.shape[2:]), self.patch(transformer)).tokens for latent in latents)
+        return text + (count_tokens(extra.get("ref_latents"), self.patch(transformer)) if self.references else 0)
 
     def beside(self, transformer: Any, tokens: int, extra: dict[str, Any]) -> int:
         """How many rows stand beside the image's ``tokens`` and are computed as these are, but never pruned."""

@@ -38,7 +38,7 @@ def _heads(module: Any, *rows: torch.Tensor) -> list[torch.Tensor]:
     return [part.unflatten(2, (module.num_heads, -1)).transpose(1, 2) for part in rows]
 
 
-def _rotated(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
+def _rotate(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
     """Rotate [B, heads, L, d]; rows are [L, d], or [B, 1, L, d] where samples have different tokens."""
     return x * rotary[0] + rotate_half(x) * rotary[1]
 
@@ -46,7 +46,7 @@ def _rotated(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
 def _self_attention(module: Any, attention: Callable, x: torch.Tensor, rotary: Rotary) -> tuple[torch.Tensor]:
     """What the host's ``Attention`` computes, through ``attention``."""
     q, k, v = _heads(module, *module.Wqkv(x).chunk(3, dim=-1))
-    q, k = _rotated(module.q_norm(q), rotary), _rotated(module.k_norm(k), rotary)
+    q, k = _rotate(module.q_norm(q), rotary), _rotate(module.k_norm(k), rotary)
     kinds = {"skip_reshape": True, "attn_precision": module.attn_precision}
     return (module.out_proj(attention(optimized_attention, q, k, v, module.num_heads, **kinds)),)
 
@@ -56,7 +56,7 @@ def _cross_attention(
 ) -> tuple[torch.Tensor]:
     """What the host's ``CrossAttention`` computes, for tokens that differ from sample to sample."""
     q, k, v = _heads(module, module.q_proj(x), *module.kv_proj(text).chunk(2, dim=-1))
-    q, k = _rotated(module.q_norm(q), rotary), module.k_norm(k)
+    q, k = _rotate(module.q_norm(q), rotary), module.k_norm(k)
     kinds = {"skip_reshape": True, "attn_precision": module.attn_precision}
     return (module.out_proj(optimized_attention(q, k, v, module.num_heads, **kinds)),)
 
