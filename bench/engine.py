@@ -97,7 +97,7 @@ def measure() -> Behaviour:
 @contextmanager
 def _exactly() -> Iterator[None]:
     """One thread and exact products, whatever a benchmark has set."""
-    threads, matmul = torch.get_num_threads(), torch.backends.mkldnn.matmul
+    threads, matmul = torch.get_num_threads(), torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     precision = matmul.fp32_precision
     torch.set_num_threads(1)
     matmul.fp32_precision = "ieee"

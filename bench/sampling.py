@@ -106,7 +106,7 @@ class DemoSampler:
 
 def set_matmul(mode: str) -> None:
     """Let the CPU's float32 matrix products round their factors to bfloat16 (``bf16``), or not (``highest``)."""
-    torch.backends.mkldnn.matmul.fp32_precision = MATMUL[mode]
+    torch.backends.mkldnn.matmul.fp32_precision = MATMUL[mode]  # type: ignore[attr-defined]
 
 
 def setup(side: int, matmul: str) -> str:

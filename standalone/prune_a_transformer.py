@@ -89,7 +89,7 @@ def sample(model: Model, noise: torch.Tensor, sigmas: list[float], settings: CAT
             selector.note_refresh()
             computed += tokens.shape[1]
         elif kind is StepKind.PRUNED:
-            selection = selector.select(branch.forecast(sigma), branch.reference)
+            selection = branch.select(selector, sigma)
             propagation = selector.propagation(selection)
             fresh = model(tokens, sigma, Memory(cache, selection, propagation))
             denoised = branch.answer_pruned(tokens, fresh, sigma, after, selection, propagation)

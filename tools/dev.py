@@ -20,6 +20,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 DEV = ROOT / ".dev"
 VENV = DEV / "venv"
+TYPES = DEV / "types" / "cat_pruning"
+"""This folder by a name that a package can have: what checks the types of ``nodes`` looks here."""
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -54,6 +56,7 @@ TASKS = {
             ["-m", "ruff", "format", "--check"],
             ["-c", "from importlinter.cli import lint_imports_command as lint; lint()"],
             ["-m", "mypy"],
+            ["-m", "mypy", "-p", "cat_pruning.nodes"],  # relative imports: they need the pack's package
         ],
         "lint, formatting, import contract, types",
     ),
@@ -89,7 +92,7 @@ def main() -> int:
     for host in others or hosts:
         if others:
             print(f"== ComfyUI {host.name}", flush=True)
-        environment = {**os.environ, "COMFYUI_PATH": str(host), "PYTHONUTF8": "1"}
+        environment = {**os.environ, "COMFYUI_PATH": str(host), "PYTHONUTF8": "1", "MYPYPATH": str(TYPES.parent)}
         for command in commands:
             last = command is commands[-1]
             code = subprocess.call([str(PYTHON), *command, *(arguments if last else [])], cwd=ROOT, env=environment)
@@ -126,8 +129,8 @@ def set_up(hosts: list[Path]) -> None:
         if not (host / "main.py").exists():
             fetch_host(host.name)
     install_packages(hosts[0])
-    for host in hosts:
-        link_pack(host)
+    for link in [TYPES, *(host / "custom_nodes" / "cat-pruning" for host in hosts)]:
+        link_pack(link)
 
 
 def fetch_host(version: str) -> None:
@@ -164,13 +167,13 @@ def install_packages(host: Path) -> None:
     stamp.write_text(state)
 
 
-def link_pack(host: Path) -> None:
-    """Put this folder into the host's ``custom_nodes``."""
-    link = host / "custom_nodes" / "cat-pruning"
+def link_pack(link: Path) -> None:
+    """Let a path lead to this folder."""
     if link.exists() and link.resolve() == ROOT:
         return
     if link.exists() or link.is_symlink():
         sys.exit(f"{link} exists and is not a link to {ROOT}: move it away first.")
+    link.parent.mkdir(exist_ok=True)
     if os.name == "nt":
         import _winapi
 

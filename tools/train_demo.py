@@ -52,9 +52,9 @@ class DemoNetwork(torch.nn.Module):
         for module in self.model.modules():
             if isinstance(module, torch.nn.Linear):
                 torch.nn.init.xavier_uniform_(module.weight)
-                torch.nn.init.zeros_(module.bias)
             elif isinstance(module, torch.nn.Conv2d):
                 torch.nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
+            if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and module.bias is not None:
                 torch.nn.init.zeros_(module.bias)
         for name, parameter in self.model.named_parameters():
             if "ln_q" in name or "ln_k" in name:
@@ -175,9 +175,10 @@ class Trainer:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         with torch.no_grad():
-            average, current = list(self.average.parameters()), list(self.network.parameters())
             iterations = sum(self.done.values())
-            torch._foreach_lerp_(average, current, 1 - min(EMA, (1 + iterations) / (10 + iterations)))
+            averaged: list[torch.Tensor] = list(self.average.parameters())
+            current: list[torch.Tensor] = list(self.network.parameters())
+            torch._foreach_lerp_(averaged, current, 1 - min(EMA, (1 + iterations) / (10 + iterations)))
         return loss.item()
 
     def run(self, stage: str, batches: Batches, save_every: int = 250) -> None:

@@ -12,7 +12,7 @@ from ..settings import CATSettings
 from .clustering import Propagation
 from .corrector import Corrector
 from .noise import NoiseCache
-from .selection import Selection
+from .selection import Selection, Selector
 
 
 class Branch:
@@ -23,7 +23,7 @@ class Branch:
         if kind is StepKind.FULL:
             denoised = branch.answer_full(x, model(x, sigma), sigma, after)
         elif kind is StepKind.PRUNED:
-            selection = selector.select(branch.forecast(sigma), branch.reference)
+            selection = branch.select(selector, sigma)
             denoised = branch.answer_pruned(x, model(x, sigma, selection), sigma, after, selection)
         else:
             denoised = branch.answer_idle(x, sigma, after)
@@ -43,6 +43,11 @@ class Branch:
         """Noise of all tokens, as it is known without computing any."""
         assert self.noise is not None, "the first step is a full one"
         return self.noise.at(sigma, self.settings.forecast)
+
+    def select(self, selector: Selector, sigma: float) -> Selection:
+        """The tokens to compute at a pruned step; ``selector`` may be shared by branches of one grid."""
+        assert self.reference is not None, "the first step is a full one"
+        return selector.select(self.forecast(sigma), self.reference)
 
     def answer_full(self, x: torch.Tensor, denoised: torch.Tensor, sigma: float, after: float) -> torch.Tensor:
         """Take over all tokens; return what the sampler is to be given.

@@ -60,8 +60,7 @@ class Selections:
         for group, selector in self.selectors.items():
             if group not in choices and conditionings.hold_caches(group):
                 branch = conditionings.lead(group, step).branch
-                assert branch.reference is not None
-                selection = selector.select(branch.forecast(sigma), branch.reference)
+                selection = branch.select(selector, sigma)
                 choices[group] = Choice(selection, selector.propagation(selection))
         return MappingProxyType(choices)
 

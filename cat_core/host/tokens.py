@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -58,7 +59,8 @@ class TokenGrid:
             tokens = tokens.expand(-1, -1, math.prod(self._patch))
         counts = {f"n{i}": n for i, n in enumerate(self.shape)} | {f"p{i}": p for i, p in enumerate(self._patch)}
         latent = rearrange(tokens, " -> ".join(reversed(self._names)), **counts)
-        return latent[(..., *(slice(size) for size in self.size))]
+        inside: tuple[Any, ...] = (..., *(slice(size) for size in self.size))
+        return latent[inside]
 
 
 def count_tokens(latents: Iterable[torch.Tensor] | None, patch: tuple[int, ...]) -> int:

@@ -13,7 +13,7 @@ from bench.methods import (
     OFF,
     OURS,
     PUBLISHED,
-    changed,
+    change_settings,
     methods,
     target,
 )
@@ -57,11 +57,13 @@ def test_an_ablation_changes_its_knobs_or_what_chooses_and_nothing_else():
 
 
 def test_an_ingredient_that_is_not_there_is_not_switched_off():
-    assert list(changed(replace(BALANCED, forecast=0.0), {"a": {"forecast": 0.0}, "b": {"correction": 0.0}})) == ["b"]
+    assert list(
+        change_settings(replace(BALANCED, forecast=0.0), {"a": {"forecast": 0.0}, "b": {"correction": 0.0}})
+    ) == ["b"]
 
 
 def test_settings_that_make_no_sense_are_left_out():
-    assert changed(replace(BALANCED, keep_ratio=0.0), {"no refresh": {"refresh_interval": 0}}) == {}
+    assert change_settings(replace(BALANCED, keep_ratio=0.0), {"no refresh": {"refresh_interval": 0}}) == {}
 
 
 def test_changed_settings_make_another_recipe():

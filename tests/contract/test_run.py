@@ -286,7 +286,12 @@ def no_host_reads():
         yield
 
 
-STEPS = {"full": (Run, "_full"), "choice": (Selections, "choose"), "pruned": (Run, "_pruned"), "idle": (Run, "_idle")}
+STEPS = {
+    "full": (Run, "_answer_full"),
+    "choice": (Selections, "choose"),
+    "pruned": (Run, "_answer_pruned"),
+    "idle": (Run, "_answer_idle"),
+}
 
 
 def watch(monkeypatch, step):

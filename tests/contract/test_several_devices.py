@@ -149,7 +149,7 @@ def crowded(monkeypatch):
     for owner, names in {
         Run: ("_find_kind", "_add", "_count"),
         Pruning: ("needs_caches", "refresh"),
-        Branch: ("full", "idle"),
+        Branch: ("answer_full", "answer_idle"),
     }.items():
         for name in names:
             alone(owner, name)

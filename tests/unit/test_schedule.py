@@ -62,7 +62,7 @@ def test_the_paper_at_28_steps_has_8_full_and_20_pruned_steps():
 @given(st.integers(1, 60), st.floats(0, 1))
 def test_a_sigma_belongs_to_the_interval_it_lies_in(steps, sigma):
     levels = sigmas(steps)
-    step = Schedule(levels, CATSettings()).step(sigma)
+    step = Schedule(levels, CATSettings()).find_step(sigma)
     assert levels[step] >= sigma - 1e-5
     assert levels[step + 1] <= sigma + 1e-5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ def linear_macs(*modules: torch.nn.Module | None) -> int:
 
     What is no module, say a function in place of a projection, has none.
     """
-    layers = [layer for module in modules if isinstance(module, torch.nn.Module) for layer in module.modules()]
+    layers: Iterable[Any] = (
+        layer for module in modules if isinstance(module, torch.nn.Module) for layer in module.modules()
+    )
     return sum(layer.in_features * layer.out_features for layer in layers if hasattr(layer, "in_features"))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-import torch
-
 from ...algorithm.macs import ModelCost
 from ..tokens import count_tokens
 from .layout import Layout
@@ -43,7 +41,7 @@ class Family(ABC):
     references: ClassVar[bool] = False
     """Whether tokens of reference latents go through the blocks beside the image's."""
 
-    def matches(self, transformer: torch.nn.Module) -> bool:
+    def matches(self, transformer: Any) -> bool:
         """Whether ``transformer`` is exactly an architecture that this family knows."""
         kind = type(transformer)
         return (kind.__module__, kind.__name__) in self.classes

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from ...algorithm.macs import ModelCost
 from ..architecture.costs import linear_macs, model_cost, parts_macs
 from ..architecture.family import Family
@@ -28,7 +26,7 @@ class AuraFlow(Family):
         text="txt",
     )
 
-    def matches(self, transformer: torch.nn.Module) -> bool:
+    def matches(self, transformer: Any) -> bool:
         return super().matches(transformer) and len(transformer.double_layers) > 0 < len(transformer.single_layers)
 
     def cost(self, transformer: Any) -> ModelCost:

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from ...algorithm.macs import ModelCost
 from ..architecture.costs import linear_macs
 from .flux import Flux
@@ -28,7 +26,7 @@ class Chroma(Flux):
     classes = (("comfy.ldm.chroma.model", "Chroma"),)
     references = False  # they are given to it as to Flux, and not looked at
 
-    def matches(self, transformer: torch.nn.Module) -> bool:
+    def matches(self, transformer: Any) -> bool:
         # blocks that are left out have no slots
         return super().matches(transformer) and not transformer.skip_mmdit and not transformer.skip_dit
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from ...algorithm.macs import ModelCost
 from ..architecture.costs import linear_macs, model_cost, parts_macs
 from ..architecture.family import Family
@@ -31,7 +29,7 @@ class CosmosPredict2(Family):
         attention=0,  # then to text
     )
 
-    def matches(self, transformer: torch.nn.Module) -> bool:
+    def matches(self, transformer: Any) -> bool:
         return super().matches(transformer) and not transformer.extra_per_block_abs_pos_emb
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:

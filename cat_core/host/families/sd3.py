@@ -30,7 +30,7 @@ class SD3(Family):
         controls={"output": "joint_blocks"},
     )
 
-    def matches(self, transformer: torch.nn.Module) -> bool:
+    def matches(self, transformer: Any) -> bool:
         return super().matches(transformer) and transformer.patch_size == 2
 
     def cost(self, transformer: Any) -> ModelCost:
