@@ -82,8 +82,8 @@ class PartClock:
             "selection": (selection.Selector, "select"),
             "cache filling": (KVCache, "store"),
             "cache renewal": (KVCache, "renew"),
-            "pruned step": (Run, "_pruned"),
-            "full step": (Run, "_full"),
+            "pruned step": (Run, "_answer_pruned"),
+            "full step": (Run, "_answer_full"),
             "proof": (Pruning, "_prove"),
         }
         with ExitStack() as stack:
