@@ -62,6 +62,10 @@ def attach(
     Settings of None take the preset that the model's family names, and preset quality for all other models. A model
     that carries CAT Pruning already gets the new settings only. Where tokens cannot be computed by themselves there are
     idle steps instead, and the report says why. ``on_report`` gets every run's report when it ends.
+
+    Example::
+
+        faster = attach(model, PRESETS["quality"], on_report=lambda report: print(report.text()))
     """
     if KEY in model.attachments:
         log.info("CAT Pruning was applied before; the later settings are used.")

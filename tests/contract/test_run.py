@@ -286,12 +286,7 @@ def no_host_reads():
         yield
 
 
-STEPS = {
-    "full": (Run, "_answer_full"),
-    "choice": (Selections, "choose"),
-    "pruned": (Run, "_answer_pruned"),
-    "idle": (Run, "_answer_idle"),
-}
+STEPS = {kind: (Run, f"_answer_{kind}") for kind in ("full", "pruned", "idle")} | {"choice": (Selections, "choose")}
 
 
 def watch(monkeypatch, step):
