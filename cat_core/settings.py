@@ -97,8 +97,8 @@ class CATSettings:
     warmup_steps: int = _knob(
         0,
         "how many steps are computed in full first, 0 for automatic",
-        "Steps computed in full first, while the composition forms. 0: automatic, 4; runs of less than 16 steps are "
-        "computed in full.",
+        "Steps computed in full first, while the composition forms. 0: automatic, 4; 3 of less than 16 steps, all of "
+        "less than 6.",
         high=1000,
         step=0,
         advanced=False,

@@ -9,8 +9,10 @@ from itertools import pairwise
 
 from ..settings import CATSettings
 
-FEWEST_STEPS = 16
+FEWEST_STEPS = 6
 """Shorter runs are computed in full, unless warm-up steps are chosen."""
+SHORT_RUN = 15
+"""Runs of at most so many steps take so wide ones that trends say little (docs/quality.md)."""
 
 
 class StepKind(Enum):
@@ -94,8 +96,7 @@ def _divide(start: int, end: int, interval: int, longest: bool = False) -> list[
 
 
 def automatic_warmup(steps: int) -> int:
-    """Four steps, the first of which change the picture most; all of a run that is too short to leave any out.
-
-    Forecasts over an eighth of a run and more do harm (docs/quality.md).
-    """
-    return 4 if steps >= FEWEST_STEPS else steps
+    """Four steps, the first of which change the picture most; three of a short run, all of one that is too short."""
+    if steps < FEWEST_STEPS:
+        return steps
+    return 3 if steps <= SHORT_RUN else 4

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from ..algorithm.branch import Branch
 from ..caching.kv import KVCache
 from ..settings import CATSettings
-from .call import Area, Key, find_area
+from .call import Area, Key, ModelCall, find_area
 from .tokens import TokenGrid
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 Group = tuple[tuple[int, ...], Area | None]
 """Conditionings of one latent shape and area: they choose tokens together."""
@@ -31,6 +36,19 @@ class Conditioning:
     """The latest full step."""
     called_at: int = 0
     """The latest step that had it."""
+
+    def answer_full(self, call: ModelCall, x: torch.Tensor, new: torch.Tensor, plan: Plan) -> torch.Tensor:
+        """Take over its part of a call's latents and answers [B, C, ...]; return what the sampler is to be given."""
+        if self.branch.device != x.device:
+            self.branch.forget()
+        self.context_shape, self.blocks, self.computed_at = call.context_shape, call.blocks, plan.step.number
+        denoised = self.grid.to_tokens(new)
+        given = self.branch.answer_full(self.grid.to_tokens(x), denoised, plan.sigma, plan.after)
+        return new if given is denoised else self.grid.to_latent(given)
+
+    def answer_idle(self, x: torch.Tensor, plan: Plan) -> torch.Tensor:
+        """What the sampler is to be given for its part of a call's latents, without the model."""
+        return self.grid.to_latent(self.branch.answer_idle(self.grid.to_tokens(x), plan.sigma, plan.after))
 
     @property
     def bytes(self) -> int:

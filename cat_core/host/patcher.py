@@ -17,8 +17,9 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 from comfy.utils import pack_latents
 
+from ..algorithm.schedule import FEWEST_STEPS, SHORT_RUN
 from ..report import Report
-from ..settings import PRESETS, CATSettings
+from ..settings import KNOBS, PRESETS, CATSettings
 from .architecture import find_family
 from .call import ModelCall, unwrap_compiled
 from .journal import IDLE_INSTEAD
@@ -26,6 +27,7 @@ from .known import KEY, find_unknown_in_patcher
 from .memory import inflate_noise_shape
 from .preview import latent_preview
 from .run import Run
+from .samplers import find_solver
 
 KEPT_REPORTS = 16
 AUTOMATIC_WITHOUT_TOKENS = "quality"
@@ -140,6 +142,8 @@ def _reason_against_all(model_options: dict[str, Any]) -> str | None:
     """Why a run must be computed in full, or None."""
     if "context_handler" in model_options:
         return "context windows move over the latent"
+    if "model_function_wrapper" in model_options:
+        return "another node wraps every call of the model, and may give it other latents"
     wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
     if wrappers.get(WrappersMP.PREDICT_NOISE, {}).get("lazycache"):
         # a forecast hardly changes: it would take that for the model's answer, and never call the model again
@@ -159,7 +163,7 @@ def _choose_settings(model: ModelPatcher) -> tuple[CATSettings, str | None]:
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
-    run = _start(guider, attachment, tuple(noise.shape), sigmas.tolist())
+    run = _start(guider, attachment, tuple(noise.shape), sampler, sigmas.tolist())
     # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
     options = guider.model_options["transformer_options"]
     options[KEY] = run
@@ -172,18 +176,42 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
         _end(run, attachment, guider.model_patcher, output)
 
 
-def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sigmas: list[float]) -> Run:
+def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sampler: Any, sigmas: list[float]) -> Run:
     settings, against_tokens = _choose_settings(guider.model_patcher)
-    against_all = _reason_against_all(guider.model_options)
+    solver, steps = find_solver(sampler), len(sigmas) - 1
+    against_all = _reason_against_all(guider.model_options) or solver.against
+    against_all = against_all or _reason_against_few(guider, settings, steps)
     model = guider.model_patcher.model
     family = find_family(guider.model_patcher.get_model_object("diffusion_model"))
-    run = Run(settings, family, model, sigmas, guider, noise_shape, against_tokens, against_all)
+    bounded = solver.bound(settings, steps)
+    run = Run(bounded, family, model, sigmas, guider, noise_shape, solver, against_tokens, against_all)
+    if bounded != settings:
+        run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {_changes(settings, bounded)}")
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
-    if type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0):
+    if type(guider) is CFGGuider and not _is_guided(guider):
         run.left_out = {"negative"}
     if attachment.again:
         run.journal.note("CAT Pruning is applied more than once, the last settings are used")
     return run
+
+
+def _is_guided(guider: Any) -> bool:
+    return not math.isclose(getattr(guider, "cfg", 1.0), 1.0)
+
+
+def _reason_against_few(guider: Any, settings: CATSettings, steps: int) -> str | None:
+    """Why a run must be computed in full that looks like one of a distilled model, or None."""
+    if settings.warmup_steps or _is_guided(guider) or not FEWEST_STEPS <= steps <= SHORT_RUN:
+        return None
+    return f"its {steps} steps without CFG are a distilled model's, of which none are known to be to spare"
+
+
+def _changes(settings: CATSettings, bounded: CATSettings) -> str:
+    """What is other than was asked for."""
+    changes = [
+        f"{name} {getattr(bounded, name):g}" for name in KNOBS if getattr(settings, name) != getattr(bounded, name)
+    ]
+    return ", ".join(changes + ["no focus mask"] * (settings.focus_mask is not bounded.focus_mask))
 
 
 def _end(run: Run, attachment: Attachment, model: ModelPatcher, output: torch.Tensor | None) -> None:
@@ -225,7 +253,8 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args: Any, **kwargs:
 def _predict_noise(executor, x, timestep, model_options: dict | None = None, *args: Any, **kwargs: Any) -> torch.Tensor:
     run = (model_options or {}).get("transformer_options", {}).get(KEY)
     if run is not None:
-        run.begin_evaluation(timestep.flatten()[0].item())  # the one host read of an evaluation
+        # the one host read of an evaluation
+        run.begin_evaluation(timestep.flatten()[0].item(), tuple(x.shape))
     return executor(x, timestep, model_options, *args, **kwargs)
 
 

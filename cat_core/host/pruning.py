@@ -61,13 +61,13 @@ class Pruning:
         """The step behind the one that is evaluated."""
         self.knows_modules = False
 
-    def choose(self, number: int, sigma: float, chosen: Choices) -> Choices:
+    def choose(self, number: int, sigma: float, chosen: Choices, warming_up: bool) -> Choices:
         """The tokens of a step, if it is a pruned one, given what an earlier evaluation of it has chosen.
 
         What was proved since the last pruned step is looked at first.
         """
         self.following = number + 1
-        if self.schedule.kinds[number] is not StepKind.PRUNED:
+        if warming_up or self.schedule.kinds[number] is not StepKind.PRUNED:
             return NONE
         if reason := self.proof.reason_against(self.tolerance):
             self.give_up(reason, number)

@@ -13,11 +13,18 @@ from .plan import Plan
 from .proof import Proof
 
 
-def against_remembering(call: ModelCall, seen: set, sigma: float) -> str | None:
-    """Why a call must not touch what is remembered, or None; ``seen`` are the evaluation's conditionings so far."""
+def against_remembering(call: ModelCall, seen: set, plan: Plan, batch: int) -> str | None:
+    """Why a call must not touch what is remembered, or None.
+
+    Args:
+        seen: the evaluation's conditionings so far.
+        batch: pictures of the run.
+    """
+    if len(call.x) != batch * len(call.keys):
+        return "a conditioning is evaluated for several parts of the latent in one call (tiles do this)"
     if seen.intersection(call.keys):
         return "a conditioning is evaluated more than once at a step (another guidance node does this)"
-    if sigma <= 0:
+    if plan.sigma <= 0:
         return "the sampler asks for a noise level of zero"
     return None
 

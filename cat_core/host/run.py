@@ -10,6 +10,7 @@ import torch
 
 from ..algorithm.schedule import Schedule, StepKind
 from ..algorithm.selection import LayoutError
+from ..algorithm.solver import Solver
 from ..report import Report, Step
 from ..settings import CATSettings
 from . import reasons
@@ -17,6 +18,7 @@ from .architecture.family import Family
 from .call import Key, ModelCall, unwrap_compiled
 from .conditionings import Conditioning, Conditionings
 from .counting import count_rows
+from .evaluations import Evaluations
 from .journal import IDLE_INSTEAD, Journal
 from .memory import is_out_of_memory, outside_of_traces
 from .plan import Plan
@@ -34,6 +36,7 @@ class Run:
         sigmas: the run's noise levels.
         guider: the host's guider, which knows the conditionings.
         noise_shape: [B, C, ...] of the whole latent.
+        solver: what the run's sampler bears; ``settings`` ask for no more.
         against_tokens: why this run must have no pruned steps, or None.
         against_all: why it must be computed in full, or None.
     """
@@ -46,17 +49,19 @@ class Run:
         sigmas: list[float],
         guider: Any,
         noise_shape: tuple[int, ...],
+        solver: Solver,
         against_tokens: str | None = None,
         against_all: str | None = None,
     ):
         transformer = unwrap_compiled(model.diffusion_model)
         cost, patch = (family.cost(transformer), family.patch(transformer)) if family else (None, None)
-        self.family = family
+        self.family, self.batch = family, noise_shape[0]
         self.report = Report(family.name if family else type(transformer).__name__, settings, cost)
         self.journal = Journal(self.report)
         tokens = settings.selects_tokens and self.journal.allows(against_tokens, IDLE_INSTEAD)
         settings = settings if tokens or not settings.selects_tokens else settings.without_tokens()
         self.schedule = Schedule(sigmas, settings)
+        self.evaluations = Evaluations(self.schedule, solver, noise_shape)
         self.active = self.journal.allows(against_all or self.schedule.reason_against())
         self.conditionings = Conditionings(settings, patch, guider)
         self.pruning = Pruning(
@@ -64,7 +69,6 @@ class Run:
         )
         self.plan: Plan | None = None
         self.steps: dict[int, Step] = {}
-        self.correcting = True
         self.left_out: set[str] = set()
         """Names of the guider's conditionings that are not evaluated."""
         self.seen: set[Key] = set()
@@ -72,17 +76,18 @@ class Run:
         """Conditionings may be evaluated in threads: what they share is looked at and changed by one at a time."""
         self.started = time.perf_counter()
 
-    def begin_evaluation(self, sigma: float) -> None:
-        """The sampler asks for the noise at ``sigma``: decide what its calls do."""
+    def begin_evaluation(self, sigma: float, shape: tuple[int, ...]) -> None:
+        """The sampler asks for the noise of a latent of a ``shape`` at ``sigma``: decide what its calls do."""
         self.seen.clear()
-        number, last = self.schedule.find_step(sigma), self.plan
-        if last and number <= last.step.number:
-            # what a forecast contributed is not known of samplers that evaluate a step again
-            self.correcting = False
+        # where one is not of the run's own latent, all that is remembered may be of another
+        self.active = self.journal.allows(self.evaluations.begin(sigma, shape)) and self.active
+        number, last = self.evaluations.number, self.plan
+        warming_up = self.evaluations.warming_up
         chosen = last.choices if last and number == last.step.number else NONE
-        choices = self.pruning.choose(number, sigma, chosen)
-        after = self.schedule.sigmas[number + 1] if self.correcting else 0.0
-        self.plan = Plan(self._step(number, sigma), self.schedule.kinds[number], sigma, after, choices)
+        choices = self.pruning.choose(number, sigma, chosen, warming_up)
+        kind = StepKind.FULL if warming_up else self.schedule.kinds[number]
+        after = self.schedule.sigmas[number + 1] if self.evaluations.correcting else 0.0
+        self.plan = Plan(self._step(number, sigma), kind, sigma, after, choices)
 
     def _step(self, number: int, sigma: float) -> Step:
         # samplers may come back to a step
@@ -119,7 +124,7 @@ class Run:
 
     def _find_kind(self, call: ModelCall, plan: Plan) -> StepKind | None:
         """How to answer a call; None for in full, and without touching what is remembered."""
-        if not self.active or not self.journal.allows(reasons.against_remembering(call, self.seen, plan.sigma)):
+        if not self.active or not self.journal.allows(reasons.against_remembering(call, self.seen, plan, self.batch)):
             self._count(call, plan)
             return None
         self.seen.update(call.keys)
@@ -141,7 +146,7 @@ class Run:
         with self.lock:
             self._count(call, plan)
             parts = zip(called, *call.split(call.x, denoised), strict=True)
-            outputs = [self._remember(one, call, x, new, plan) for one, x, new in parts]
+            outputs = [one.answer_full(call, x, new, plan) for one, x, new in parts]
             self.pruning.refresh(called, plan)
             self.report.cache_bytes = max(self.report.cache_bytes, self.conditionings.bytes)
         return torch.cat(outputs)
@@ -150,15 +155,6 @@ class Run:
         added = self.conditionings.add(key, self.pruning.room.new_cache(), plan.step.number)
         self.pruning.selections.add(added.group, added.grid)
         return added
-
-    @staticmethod
-    def _remember(one: Conditioning, call: ModelCall, x: torch.Tensor, new: torch.Tensor, plan: Plan) -> torch.Tensor:
-        if one.branch.device != x.device:
-            one.branch.forget()
-        one.context_shape, one.blocks, one.computed_at = call.context_shape, call.blocks, plan.step.number
-        denoised = one.grid.to_tokens(new)
-        given = one.branch.answer_full(one.grid.to_tokens(x), denoised, plan.sigma, plan.after)
-        return new if given is denoised else one.grid.to_latent(given)
 
     def _answer_pruned(self, call: ModelCall, plan: Plan) -> torch.Tensor:
         called = [self.conditionings[key] for key in call.keys]
@@ -176,13 +172,8 @@ class Run:
     def _answer_idle(self, call: ModelCall, plan: Plan) -> torch.Tensor:
         with self.lock, outside_of_traces():
             self._count(call, plan, 0)
-            outputs = []
-            for key, x in zip(call.keys, *call.split(call.x), strict=True):
-                one = self.conditionings[key]
-                outputs.append(
-                    one.grid.to_latent(one.branch.answer_idle(one.grid.to_tokens(x), plan.sigma, plan.after))
-                )
-            return torch.cat(outputs)
+            parts = zip(call.keys, *call.split(call.x), strict=True)
+            return torch.cat([self.conditionings[key].answer_idle(x, plan) for key, x in parts])
 
     def _count(self, call: ModelCall, plan: Plan, computed: int | None = None) -> None:
         """Note the call in the report; ``computed`` None means all tokens."""

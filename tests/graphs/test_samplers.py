@@ -57,7 +57,7 @@ def check(model, sampler, scheduler):
         if sampler not in AGAIN:
             assert evaluated_once(report), name
             assert report.count(LEFT_OUT[name]) > 0, name
-            dense, _ = run(dense_model(model, report, CATSettings(**knobs)), sampler, scheduler)
+            dense, _ = run(dense_model(model, report, report.settings), sampler, scheduler)
             assert relative(picture, dense) < SAME, name
     return stock
 

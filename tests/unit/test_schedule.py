@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cat_core.algorithm.schedule import FEWEST_STEPS, Schedule, StepKind, automatic_warmup
+from cat_core.algorithm.schedule import FEWEST_STEPS, SHORT_RUN, Schedule, StepKind, automatic_warmup
 from cat_core.settings import PAPER, CATSettings
 
 
@@ -92,9 +92,10 @@ def test_too_few_steps_are_a_reason_not_to_prune():
     assert "3 steps" in (Schedule(sigmas(3), CATSettings(warmup_steps=8)).reason_against() or "")
 
 
-def test_automatic_warmup_is_all_of_a_short_run_and_a_few_steps_of_a_longer_one():
+def test_automatic_warmup_is_all_of_a_very_short_run_and_a_few_steps_of_a_longer_one():
     assert [automatic_warmup(steps) for steps in range(FEWEST_STEPS)] == list(range(FEWEST_STEPS))
-    assert {automatic_warmup(steps) for steps in range(FEWEST_STEPS, 101)} == {4}
+    assert {automatic_warmup(steps) for steps in range(FEWEST_STEPS, SHORT_RUN + 1)} == {3}
+    assert {automatic_warmup(steps) for steps in range(SHORT_RUN + 1, 101)} == {4}
     short, long = (Schedule(sigmas(steps), CATSettings()) for steps in (FEWEST_STEPS - 1, FEWEST_STEPS))
     assert "too few" in (short.reason_against() or "")
     assert long.reason_against() is None

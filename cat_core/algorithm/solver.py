@@ -1,0 +1,58 @@
+"""What samplers bear of forecasts, by how they use the model's answers.
+
+A forecast's error can be handed to the sampler together with a later answer (:mod:`.corrector`) only if it adds one
+answer a step to the latent, as Euler's method does: a multistep method takes a part of it back one step later, one that
+adds noise has long changed what was missed. What a trend says of a latent with fresh noise is little, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..settings import CATSettings
+from .schedule import SHORT_RUN
+
+MEDIUM_RUN = 24
+"""Steps of runs, up to which correction harms samplers that look back."""
+
+
+@dataclass(frozen=True)
+class Solver:
+    """The most that is done with the samplers of one kind; settings that ask for less stay as they are.
+
+    Attributes:
+        kind: of the samplers, to go on behind "a sampler that".
+        correction: the largest share of a forecast's error that is made good.
+        medium_correction, short_correction: the same in runs of at most MEDIUM_RUN and SHORT_RUN steps.
+        forecast: how far a token follows its trend at most.
+        gap: how many steps in a row may be idle at most; 0 for any number.
+        evaluations: how often it evaluates one noise level.
+        against: why its runs are computed in full, or None.
+    """
+
+    kind: str
+    correction: float = 1.0
+    medium_correction: float = 1.0
+    short_correction: float = 1.0
+    forecast: float = 1.0
+    gap: int = 0
+    evaluations: int = 1
+    against: str | None = None
+
+    def bound(self, settings: CATSettings, steps: int) -> CATSettings:
+        """Settings that ask for no more than these samplers bear in a run of so many steps.
+
+        Short runs have idle steps alone, each between two full ones, unless warm-up steps are chosen.
+        """
+        forecast, gap = self.forecast, self.gap
+        if settings.keep_ratio < 1 and settings.warmup_steps == 0 and steps <= SHORT_RUN:
+            settings, forecast, gap = settings.without_tokens(), 0.0, 1
+        if gap and settings.keep_ratio == 0 and not settings.selects_tokens:
+            settings = replace(settings, refresh_interval=min(settings.refresh_interval, gap + 1))
+        correction = min(settings.correction, self._correction(steps))
+        return replace(settings, correction=correction, forecast=min(settings.forecast, forecast))
+
+    def _correction(self, steps: int) -> float:
+        if steps <= SHORT_RUN:
+            return self.short_correction
+        return self.medium_correction if steps <= MEDIUM_RUN else self.correction
