@@ -18,7 +18,7 @@ from cat_core.host.patcher import attach
 from cat_core.settings import PAPER, PRESETS, CATSettings
 
 LOW_STEPS = 12
-"""Targets of at most this many steps stand for distilled models: there is little to leave out, so fewer methods."""
+"""Of targets of at most this many steps there is little to leave out, so fewer methods."""
 
 # Groups. The methods of one group form a cost-quality curve.
 OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"

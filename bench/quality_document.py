@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench.methods import ALONE, BETWEEN, FEWER, LAZY, LOW_STEPS, OURS, PUBLISHED
+from bench.methods import ALONE, BETWEEN, FEWER, LAZY, OURS, PUBLISHED
 from bench.quality_figure import save_figure
 from bench.records import Row, write_rows
 from bench.results import Results, by_target
@@ -22,6 +22,8 @@ MATMUL = {
 }
 METRICS = {"psnr": ("PSNR", 1), "ssim": ("SSIM", 4), "haarpsi": ("HaarPSI", 4)}
 RIVALS = (FEWER, LAZY, ALONE)
+FEWEST_POINTS = 4
+"""Of a curve that is drawn."""
 MINUS, MISSING = "\N{MINUS SIGN}", "n/a"
 
 
@@ -44,7 +46,8 @@ def write_document(folder: Path, rows: list[Row], command: str, matmul: str) -> 
     ]
     for (sampler, steps), results in by_target(rows).items():
         name = f"quality_{sampler}_{steps}.svg"
-        save_figure(folder / name, results, f"{sampler}, {steps} steps")
+        if _is_curve(results):
+            save_figure(folder / name, results, f"{sampler}, {steps} steps")
         parts.append(_section(sampler, steps, results, name))
     (folder / "quality.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -83,11 +86,16 @@ Every picture is compared with the un-accelerated one of the same sampler, steps
 
 
 def _section(sampler: str, steps: int, results: Results, figure: str) -> str:
-    title = f"{sampler}, {steps} steps" + (", as distilled models use" if steps <= LOW_STEPS else "")
-    parts = [f"## {title}", f"![PSNR against cost, {title}]({figure})", _table(results)]
+    title = f"{sampler}, {steps} steps"
+    parts = [f"## {title}", f"![PSNR against cost, {title}]({figure})" if _is_curve(results) else "", _table(results)]
     if rivals := _rivals(results):
         parts.append(f"Settings and their rivals, mean paired difference of PSNR in dB:\n\n{rivals}")
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
+
+
+def _is_curve(results: Results) -> bool:
+    """Whether there are numbers of steps enough to draw against."""
+    return len(results.methods(FEWER)) >= FEWEST_POINTS
 
 
 def _table(results: Results) -> str:

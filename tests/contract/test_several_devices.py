@@ -12,6 +12,7 @@ from dataclasses import replace
 import comfy.model_patcher
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 
 from cat_core.algorithm.branch import Branch
 from cat_core.host.journal import IDLE_INSTEAD
@@ -57,12 +58,12 @@ def meeting(model, of_calls=True):
         came.append(threading.current_thread().name)
         barrier.wait(PATIENCE)
 
-    def wrapped(apply_model, args):
+    def wrapped(executor, *args, **kwargs):
         meet()
-        return apply_model(args["input"], args["timestep"], **args["c"])
+        return executor(*args, **kwargs)
 
     if of_calls:
-        model.set_model_unet_function_wrapper(wrapped)
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "meeting", wrapped)
     else:
         for copy in copies(model):
             copy.model.diffusion_model.register_forward_pre_hook(meet)
