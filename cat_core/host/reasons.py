@@ -21,7 +21,7 @@ def against_remembering(call: ModelCall, seen: set, plan: Plan, batch: int) -> s
         batch: pictures of the run.
     """
     if len(call.x) != batch * len(call.keys):
-        return "a conditioning is evaluated for several parts of the latent in one call (tiles do this)"
+        return "a conditioning is evaluated for other pictures than the run's, or parts of them (tiles do this)"
     if seen.intersection(call.keys):
         return "a conditioning is evaluated more than once at a step (another guidance node does this)"
     if plan.sigma <= 0:
