@@ -15,6 +15,10 @@ HOLD: dict[str, Any] = {"correction": 0.0, "medium_correction": 0.0, "short_corr
 ONE_STEP = Solver("takes one answer a step")
 MULTISTEP = Solver("looks back at earlier steps", medium_correction=0.5, short_correction=0.0)
 NOISY = Solver("adds noise", **HOLD)
+NOISY_MULTISTEP = replace(
+    NOISY,
+    against="its sampler adds noise and builds on earlier answers, where forecasts are no better than fewer steps",
+)
 UNKNOWN = Solver("is not known", **HOLD)
 OWN_LEVELS = replace(UNKNOWN, kind="has noise levels of its own")
 ADAPTIVE = replace(UNKNOWN, against="its sampler tries noise levels, and takes them back by what the model answers")
@@ -26,9 +30,10 @@ CFG_PP_MULTISTEP = replace(
 _SOLVERS = {
     ONE_STEP: "euler heun heunpp2 dpm_2 exp_heun_2_x0",
     MULTISTEP: "lms dpmpp_2m ipndm ipndm_v deis res_multistep gradient_estimation unipc unipc_bh2",
-    NOISY: """euler_ancestral ddpm lcm er_sde dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu
-    dpmpp_3m_sde dpmpp_3m_sde_gpu res_multistep_ancestral sa_solver sa_solver_pece dpm_2_ancestral dpmpp_2s_ancestral
-    dpmpp_sde dpmpp_sde_gpu seeds_2 seeds_3 exp_heun_2_x0_sde""",
+    NOISY: """euler_ancestral ddpm er_sde res_multistep_ancestral sa_solver sa_solver_pece dpm_2_ancestral
+    dpmpp_2s_ancestral dpmpp_sde dpmpp_sde_gpu seeds_2 seeds_3 exp_heun_2_x0_sde""",
+    NOISY_MULTISTEP: """lcm dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde
+    dpmpp_3m_sde_gpu""",
     CFG_PP: "euler_cfg_pp euler_ancestral_cfg_pp",
     CFG_PP_MULTISTEP: """dpmpp_2m_cfg_pp dpmpp_2s_ancestral_cfg_pp res_multistep_cfg_pp res_multistep_ancestral_cfg_pp
     gradient_estimation_cfg_pp""",
