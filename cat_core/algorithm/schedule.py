@@ -95,6 +95,11 @@ def _divide(start: int, end: int, interval: int, longest: bool = False) -> list[
     return [start + number * (end - start) // parts for number in range(1, parts)]
 
 
+def is_short(steps: int, settings: CATSettings) -> bool:
+    """Whether a run is too short for settings of longer ones; chosen warm-up steps say that they are meant for it."""
+    return settings.warmup_steps == 0 and steps <= SHORT_RUN
+
+
 def automatic_warmup(steps: int) -> int:
     """Four steps, the first of which change the picture most; three of a short run, all of one that is too short."""
     if steps < FEWEST_STEPS:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..settings import CATSettings
-from .schedule import SHORT_RUN
+from .schedule import SHORT_RUN, is_short
 
 MEDIUM_RUN = 24
 """Steps of runs, up to which correction harms samplers that look back."""
@@ -22,8 +22,8 @@ class Solver:
 
     Attributes:
         kind: of the samplers, to go on behind "a sampler that".
-        correction: the largest share of a forecast's error that is made good.
-        medium_correction, short_correction: the same in runs of at most MEDIUM_RUN and SHORT_RUN steps.
+        corrections: the largest share of a forecast's error that is made good, in runs of up to SHORT_RUN steps, of up
+            to MEDIUM_RUN, and of more.
         forecast: how far a token follows its trend at most.
         gap: how many steps in a row may be idle at most; 0 for any number.
         evaluations: how often it evaluates one noise level.
@@ -31,9 +31,7 @@ class Solver:
     """
 
     kind: str
-    correction: float = 1.0
-    medium_correction: float = 1.0
-    short_correction: float = 1.0
+    corrections: tuple[float, float, float] = (1.0, 1.0, 1.0)
     forecast: float = 1.0
     gap: int = 0
     evaluations: int = 1
@@ -45,14 +43,9 @@ class Solver:
         Short runs have idle steps alone, each between two full ones, unless warm-up steps are chosen.
         """
         forecast, gap = self.forecast, self.gap
-        if settings.keep_ratio < 1 and settings.warmup_steps == 0 and steps <= SHORT_RUN:
+        if settings.keep_ratio < 1 and is_short(steps, settings):
             settings, forecast, gap = settings.without_tokens(), 0.0, 1
         if gap and settings.keep_ratio == 0 and not settings.selects_tokens:
             settings = replace(settings, refresh_interval=min(settings.refresh_interval, gap + 1))
-        correction = min(settings.correction, self._correction(steps))
-        return replace(settings, correction=correction, forecast=min(settings.forecast, forecast))
-
-    def _correction(self, steps: int) -> float:
-        if steps <= SHORT_RUN:
-            return self.short_correction
-        return self.medium_correction if steps <= MEDIUM_RUN else self.correction
+        most = self.corrections[(steps > SHORT_RUN) + (steps > MEDIUM_RUN)]
+        return replace(settings, correction=min(settings.correction, most), forecast=min(settings.forecast, forecast))

@@ -17,10 +17,10 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 from comfy.utils import pack_latents
 
-from ..algorithm.schedule import FEWEST_STEPS, SHORT_RUN
+from ..algorithm.schedule import FEWEST_STEPS, is_short
 from ..report import Report
 from ..settings import KNOBS, PRESETS, CATSettings
-from .architecture import find_family
+from .architecture import Family, find_family
 from .call import ModelCall, unwrap_compiled
 from .journal import IDLE_INSTEAD
 from .known import KEY, find_unknown_in_patcher
@@ -151,11 +151,10 @@ def _reason_against_all(model_options: dict[str, Any]) -> str | None:
     return None
 
 
-def _choose_settings(model: ModelPatcher) -> tuple[CATSettings, str | None]:
+def _choose_settings(model: ModelPatcher, family: Family | None) -> tuple[CATSettings, str | None]:
     """The settings of a run, and why there must be no pruned steps in it, or None."""
     settings, reason = model.get_attachment(KEY).settings, _reason_against_tokens(model)
     if settings is None:
-        family = find_family(model.get_model_object("diffusion_model"))
         return PRESETS[AUTOMATIC_WITHOUT_TOKENS if family is None or reason else family.preset], None
     return settings, reason
 
@@ -177,15 +176,14 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
 
 
 def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sampler: Any, sigmas: list[float]) -> Run:
-    settings, against_tokens = _choose_settings(guider.model_patcher)
-    solver, steps = find_solver(sampler), len(sigmas) - 1
+    patcher, solver, steps = guider.model_patcher, find_solver(sampler), len(sigmas) - 1
+    family = find_family(patcher.get_model_object("diffusion_model"))
+    settings, against_tokens = _choose_settings(patcher, family)
     against_all = _reason_against_all(guider.model_options) or solver.against
     against_all = against_all or _reason_against_few(guider, settings, steps)
-    model = guider.model_patcher.model
-    family = find_family(guider.model_patcher.get_model_object("diffusion_model"))
     bounded = solver.bound(settings, steps)
-    run = Run(bounded, family, model, sigmas, guider, noise_shape, solver, against_tokens, against_all)
-    if bounded != settings:
+    run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, against_tokens, against_all)
+    if run.active and bounded != settings:
         run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {_changes(settings, bounded)}")
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
     if type(guider) is CFGGuider and not _is_guided(guider):
@@ -201,7 +199,7 @@ def _is_guided(guider: Any) -> bool:
 
 def _reason_against_few(guider: Any, settings: CATSettings, steps: int) -> str | None:
     """Why a run must be computed in full that looks like one of a distilled model, or None."""
-    if settings.warmup_steps or _is_guided(guider) or not FEWEST_STEPS <= steps <= SHORT_RUN:
+    if _is_guided(guider) or steps < FEWEST_STEPS or not is_short(steps, settings):
         return None
     return f"its {steps} steps without CFG are a distilled model's, of which none are known to be to spare"
 

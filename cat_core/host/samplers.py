@@ -9,11 +9,11 @@ from ..algorithm.solver import Solver
 
 MODULES = {"comfy.k_diffusion.sampling", "comfy.extra_samplers.uni_pc", "comfy.samplers"}
 
-HOLD: dict[str, Any] = {"correction": 0.0, "medium_correction": 0.0, "short_correction": 0.0, "forecast": 0.0, "gap": 1}
+HOLD: dict[str, Any] = {"corrections": (0.0, 0.0, 0.0), "forecast": 0.0, "gap": 1}
 """Tokens are held, nothing is corrected, and one step is idle at a time."""
 
 ONE_STEP = Solver("takes one answer a step")
-MULTISTEP = Solver("looks back at earlier steps", medium_correction=0.5, short_correction=0.0)
+MULTISTEP = Solver("looks back at earlier steps", corrections=(0.0, 0.5, 1.0))
 NOISY = Solver("adds noise", **HOLD)
 NOISY_MULTISTEP = replace(
     NOISY,

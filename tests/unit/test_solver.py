@@ -10,8 +10,8 @@ from cat_core.algorithm.schedule import SHORT_RUN, Schedule, StepKind
 from cat_core.algorithm.solver import MEDIUM_RUN, Solver
 from cat_core.settings import PRESETS, CATSettings
 
-EXACT, BACK = Solver("is exact"), Solver("looks back", medium_correction=0.5, short_correction=0.0)
-NOISY = Solver("adds noise", 0.0, 0.0, 0.0, forecast=0.0, gap=1)
+EXACT, BACK = Solver("is exact"), Solver("looks back", corrections=(0.0, 0.5, 1.0))
+NOISY = Solver("adds noise", corrections=(0.0, 0.0, 0.0), forecast=0.0, gap=1)
 LONG = MEDIUM_RUN + 1
 
 
