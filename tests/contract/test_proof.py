@@ -1,5 +1,6 @@
 """Proof before pruning: no wrong layout is ever pruned by, and right ones are told from them."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -87,16 +88,20 @@ def test_an_error_in_the_proof_is_a_reason_and_does_not_end_the_run(monkeypatch)
     assert last_report(pruned).count("idle") > 0
 
 
-def test_a_layout_error_in_mid_run_drops_the_caches_and_goes_on(monkeypatch):
-    computed, calls = Pruning.compute, []
+def fail_at(monkeypatch, number, error):
+    """Let the call that computes tokens by themselves for the n-th time, the proof among them, end in an error."""
+    compute, calls = Pruning.compute, itertools.count(1)
 
     def failing(self, *args):
-        calls.append(self.following)
-        if len(calls) == 3:
-            raise LayoutError("rows moved")
-        return computed(self, *args)
+        if next(calls) == number:
+            raise error
+        return compute(self, *args)
 
     monkeypatch.setattr(Pruning, "compute", failing)
+
+
+def test_a_layout_error_in_mid_run_drops_the_caches_and_goes_on(monkeypatch):
+    fail_at(monkeypatch, 3, LayoutError("rows moved"))
     pruned = attach(small_model(), TOKENS)
     sample(pruned, noise_for(1, 16, 16))
     report = last_report(pruned)
@@ -108,15 +113,7 @@ def test_a_layout_error_in_mid_run_drops_the_caches_and_goes_on(monkeypatch):
 
 
 def test_the_hosts_own_errors_at_a_pruned_step_reach_the_user(monkeypatch):
-    computed, calls = Pruning.compute, []
-
-    def failing(self, *args):
-        calls.append(self.following)
-        if len(calls) == 2:
-            raise RuntimeError("of the host")
-        return computed(self, *args)
-
-    monkeypatch.setattr(Pruning, "compute", failing)
+    fail_at(monkeypatch, 2, RuntimeError("of the host"))
     with pytest.raises(RuntimeError, match="of the host"):
         sample(attach(small_model(), TOKENS), noise_for(1, 16, 16))
 

@@ -102,26 +102,15 @@ class Passing:
         return getattr(self.model, name)
 
 
-def sample(model, conds, sampler, sigmas=None):
+def sample(model, conds, sampler, sigmas=None, guider=comfy.samplers.CFGGuider):
+    guided = guider(model)
+    guided.set_conds(*conds)
+    guided.set_cfg(4.0)
     noise = torch.randn(1, LATENT_CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
-    sigmas = (
-        comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
-        if sigmas is None
-        else sigmas
-    )
+    if sigmas is None:
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
     with torch.inference_mode():
-        return comfy.samplers.sample(
-            model,
-            noise,
-            *conds,
-            4.0,
-            noise.device,
-            sampler,
-            sigmas,
-            latent_image=torch.zeros_like(noise),
-            disable_pbar=True,
-            seed=3,
-        )
+        return guided.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=3)
 
 
 def side_by_side(demo, sampler, preset, change=lambda model: model, sigmas=None):
@@ -178,21 +167,8 @@ def test_inner_steps_of_a_guider_beside_a_known_sampler_are_in_full(demo, preset
             return super().__call__(x + 0.05 * (denoised - x), *args, **kwargs)
 
     pruned = attach(model, PRESETS[preset])
-    noise = torch.randn(1, LATENT_CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
-    latents = []
-    for each in (model, pruned):
-        guider = Inner(each)
-        guider.set_conds(*conds)
-        guider.set_cfg(4.0)
-        with torch.inference_mode():
-            latents.append(
-                guider.sample(
-                    noise, torch.zeros_like(noise), comfy.samplers.ksampler("euler"), sigmas, disable_pbar=True, seed=3
-                )
-            )
-    report = last_report(pruned)
-    is_in_full((psnr(*latents), report), AGAIN)
+    latents = [sample(each, conds, comfy.samplers.ksampler("euler"), guider=Inner) for each in (model, pruned)]
+    is_in_full((psnr(*latents), last_report(pruned)), AGAIN)
 
 
 @presets
@@ -247,13 +223,5 @@ def test_what_is_not_a_tensor_passes_through(demo, preset):
             assert more == "more"
             return denoised
 
-    guider = Pair(attach(model, PRESETS[preset]))
-    guider.set_conds(*conds)
-    guider.set_cfg(4.0)
-    noise = torch.randn(1, LATENT_CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
-    with torch.inference_mode():
-        latent = guider.sample(
-            noise, torch.zeros_like(noise), comfy.samplers.ksampler("euler"), sigmas, disable_pbar=True, seed=3
-        )
+    latent = sample(attach(model, PRESETS[preset]), conds, comfy.samplers.ksampler("euler"), guider=Pair)
     assert latent.isfinite().all()
