@@ -1,0 +1,120 @@
+"""Runs of 6 to 15 steps: single idle steps between full ones, or in full where they may be a distilled model's."""
+
+import pytest
+import torch
+
+from graphs.host_graph import dense, relative, side_by_side
+
+pytestmark = [pytest.mark.usefixtures("pack"), pytest.mark.host]
+
+HELD = {"keep_ratio": 0.0, "refresh_interval": 2, "forecast": 0.0}
+"""What the defaults of CAT Pruning Settings come down to there, with euler."""
+SAME = 1e-4
+"""Relative distance of latents that only differ in how the processor rounds."""
+DISTILLED = "in full: its {} steps without CFG are a distilled model's, of which none are known to be to spare"
+
+
+def short(steps, batch=1, height=16, width=16, **more):
+    def build(graph, cat):
+        model = cat(graph("SmallModel"))
+        latent = graph("SmallLatent", batch=batch, height=height, width=width)
+        return model, graph.ksampler(model, steps=steps, latent_image=latent, **more)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("steps", "kinds"),
+    [(6, "fffiff"), (8, "fffififf"), (10, "fffifififf"), (12, "fffififififf"), (15, "ffffifififififf")],
+)
+def test_single_steps_are_idle_between_three_full_ones_or_more_and_two(steps, kinds):
+    side = side_by_side(short(steps))
+    assert side.kinds == kinds
+
+
+@pytest.mark.parametrize("more", [{"batch": 2}, {"height": 12, "width": 20}], ids=["batch", "not square"])
+def test_a_short_run_equals_its_dense_one(more):
+    build = short(12, **more)
+    side = side_by_side(build)
+    assert side.run.reasons == []
+    assert side.run.notes == [
+        "for 12 steps of a sampler that takes one answer a step: keep_ratio 0, refresh_interval 2, forecast 0"
+    ]
+    assert relative(side.pruned, dense(build, side.run, **HELD)) < SAME
+
+
+def test_samplers_that_look_back_are_not_corrected():
+    build = short(12, sampler_name="dpmpp_2m")
+    side = side_by_side(build)
+    assert relative(side.pruned, dense(build, side.run, **HELD, correction=0.0)) < SAME
+
+
+def test_chosen_warm_up_steps_bring_the_settings_back():
+    assert "p" in side_by_side(short(12), warmup_steps=3).kinds
+
+
+def test_a_focus_mask_that_is_of_no_use_is_told():
+    def build(graph, cat):
+        mask = graph("SolidMask", value=1.0, width=64, height=128)
+        settings = graph("CATPruningSettings", focus_mask=mask)
+        model = graph("SmallModel")
+        # the graph without the pack has no settings either
+        patched = cat(model)
+        patched = model if patched is model else graph("CATPruning", model=model, settings=settings)
+        return patched, graph.ksampler(patched, steps=12)
+
+    run = side_by_side(build).run
+    assert run.count("idle") == 4
+    assert run.notes[0].endswith(", no focus mask")
+
+
+def without_cfg(graph, cat):
+    model = cat(graph("SmallModel"))
+    guider = graph("BasicGuider", model=model, conditioning=graph("SmallPrompt"))
+    inputs = {
+        "noise": graph("RandomNoise", noise_seed=3),
+        "sampler": graph("KSamplerSelect", sampler_name="euler"),
+        "sigmas": graph("BasicScheduler", model=model, scheduler="simple", steps=8, denoise=1.0),
+    }
+    return model, graph("SamplerCustomAdvanced", guider=guider, latent_image=graph("SmallLatent"), **inputs)
+
+
+@pytest.mark.parametrize("build", [short(8, cfg=1.0), without_cfg], ids=["CFG 1", "one prompt"])
+def test_without_cfg_a_short_run_is_in_full(build):
+    side = side_by_side(build)
+    assert side.run.reasons == [DISTILLED.format(8)]
+    assert side.run.notes == []
+    assert torch.equal(side.pruned, side.stock)
+
+
+def test_without_cfg_a_long_run_is_not():
+    assert side_by_side(short(16, cfg=1.0)).run.reasons == []
+
+
+def test_of_two_samplers_in_turn_each_leaves_out_steps():
+    def build(graph, cat):
+        model, latent = cat(graph("SmallModel")), graph("SmallLatent")
+        prompts = {"positive": graph("SmallPrompt", seed=1), "negative": graph("SmallPrompt", seed=2)}
+        for start, end in ((0, 10), (10, 20)):
+            first = start == 0
+            latent = graph(
+                "KSamplerAdvanced",
+                model=model,
+                add_noise="enable" if first else "disable",
+                noise_seed=3,
+                steps=20,
+                cfg=4.0,
+                sampler_name="euler",
+                scheduler="simple",
+                latent_image=latent,
+                start_at_step=start,
+                end_at_step=end,
+                return_with_leftover_noise="enable" if first else "disable",
+                **prompts,
+            )
+        return model, latent
+
+    side = side_by_side(build)
+    assert [run.reasons for run in side.runs] == [[], []]
+    assert [run.count("idle") for run in side.runs] == [3, 3]
+    assert relative(side.pruned, dense(build, *side.runs, **HELD)) < SAME
