@@ -139,14 +139,17 @@ def test_runs_never_fail(values, height, width, batch, steps, sampler):
     assert picture.isfinite().all()
     report = last_report(pruned)
     assert report.finished
+    in_full = report.count("full") == len(report.steps)
+    # what a sampler or a short run does not bear is bounded, and that is told
+    assert in_full or report.settings == CATSettings(**values) or report.notes
     tokens = math.ceil(height / 2) * math.ceil(width / 2)
-    if report.count("full") == len(report.steps):
+    if in_full:
         all_kept = max(1, round(values["keep_ratio"] * tokens)) == tokens
         stock = sample(MODEL, noise_for(batch, height, width), steps=steps, sampler=sampler)
         # all tokens of a pruned step are computed in another order
         assert relative(picture, stock) < 1e-4 if all_kept else report.reasons and torch.equal(picture, stock)
     elif not report.reasons and evaluated_once(report) and values["cache_dtype"] == "model":
-        model = dense_model(MODEL, report, CATSettings(**values))
+        model = dense_model(MODEL, report, report.settings)
         dense = sample(model, noise_for(batch, height, width), steps=steps, sampler=sampler)
         assert relative(picture, dense) < 1e-4
 
