@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
@@ -95,8 +95,27 @@ def _divide(start: int, end: int, interval: int, longest: bool = False) -> list[
     return [start + number * (end - start) // parts for number in range(1, parts)]
 
 
+def count_whole_steps(sigmas: Sequence[float], levels: Sequence[float]) -> int:
+    """How many steps a run over all of a model's noise levels has whose steps are as wide as these.
+
+    So each of two samplers that share a run, and a second pass over a picture, is known for what it is.
+
+    Args:
+        sigmas: a run's noise levels, one more than steps.
+        levels: the model's noise levels at even times, rising; empty where they are not known.
+    """
+    steps = max(len(sigmas) - 1, 0)
+    if not steps or not levels:
+        return steps
+    start, end = (bisect_left(levels, sigma) / len(levels) for sigma in (sigmas[0], sigmas[-1]))
+    return max(steps, round(steps / (start - end))) if start > end else steps
+
+
 def is_short(steps: int, settings: CATSettings) -> bool:
-    """Whether a run is too short for settings of longer ones; chosen warm-up steps say that they are meant for it."""
+    """Whether steps are too wide for settings of longer runs; chosen warm-up steps say that they are meant for them.
+
+    ``steps`` are those of :func:`count_whole_steps`.
+    """
     return settings.warmup_steps == 0 and steps <= SHORT_RUN
 
 

@@ -38,7 +38,7 @@ class Solver:
     against: str | None = None
 
     def bound(self, settings: CATSettings, steps: int) -> CATSettings:
-        """Settings that ask for no more than these samplers bear in a run of so many steps.
+        """Settings that ask for no more than these samplers bear in a run of so many steps (``count_whole_steps``).
 
         Short runs have idle steps alone, each between two full ones, unless warm-up steps are chosen.
         """

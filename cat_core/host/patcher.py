@@ -17,7 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 from comfy.utils import pack_latents
 
-from ..algorithm.schedule import FEWEST_STEPS, is_short
+from ..algorithm.schedule import FEWEST_STEPS, count_whole_steps, is_short
 from ..report import Report
 from ..settings import KNOBS, PRESETS, CATSettings
 from .architecture import Family, find_family
@@ -176,7 +176,8 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
 
 
 def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sampler: Any, sigmas: list[float]) -> Run:
-    patcher, solver, steps = guider.model_patcher, find_solver(sampler), len(sigmas) - 1
+    patcher, solver = guider.model_patcher, find_solver(sampler)
+    steps = count_whole_steps(sigmas, _noise_levels(patcher))
     family = find_family(patcher.get_model_object("diffusion_model"))
     settings, against_tokens = _choose_settings(patcher, family)
     against_all = _reason_against_all(guider.model_options) or solver.against
@@ -191,6 +192,12 @@ def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sa
     if attachment.again:
         run.journal.note("CAT Pruning is applied more than once, the last settings are used")
     return run
+
+
+def _noise_levels(model: ModelPatcher) -> list[float]:
+    """A model's noise levels at even times, rising (``comfy/model_sampling.py``); none where it has no such table."""
+    levels = getattr(model.get_model_object("model_sampling"), "sigmas", None)
+    return [] if levels is None else levels.tolist()
 
 
 def _is_guided(guider: Any) -> bool:

@@ -91,7 +91,7 @@ def test_without_cfg_a_long_run_is_not():
     assert side_by_side(short(16, cfg=1.0)).run.reasons == []
 
 
-def test_of_two_samplers_in_turn_each_leaves_out_steps():
+def test_two_samplers_that_share_a_run_are_known_by_its_steps():
     def build(graph, cat):
         model, latent = cat(graph("SmallModel")), graph("SmallLatent")
         prompts = {"positive": graph("SmallPrompt", seed=1), "negative": graph("SmallPrompt", seed=2)}
@@ -115,6 +115,13 @@ def test_of_two_samplers_in_turn_each_leaves_out_steps():
         return model, latent
 
     side = side_by_side(build)
-    assert [run.reasons for run in side.runs] == [[], []]
-    assert [run.count("idle") for run in side.runs] == [3, 3]
-    assert relative(side.pruned, dense(build, *side.runs, **HELD)) < SAME
+    # neither is held as ten wide steps are
+    assert [(run.reasons, run.notes) for run in side.runs] == [([], [])] * 2
+    assert [run.count("pruned") for run in side.runs] == [2, 2]
+    assert relative(side.pruned, dense(build, *side.runs)) < SAME
+
+
+def test_a_second_pass_is_known_by_the_width_of_its_steps():
+    side = side_by_side(short(10, denoise=0.5, cfg=1.0))
+    assert (side.run.reasons, side.run.notes) == ([], [])
+    assert side.run.count("pruned") > 0

@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cat_core.algorithm.schedule import FEWEST_STEPS, SHORT_RUN, Schedule, StepKind, automatic_warmup
+from cat_core.algorithm.schedule import (
+    FEWEST_STEPS,
+    SHORT_RUN,
+    Schedule,
+    StepKind,
+    automatic_warmup,
+    count_whole_steps,
+)
 from cat_core.settings import PAPER, CATSettings
 
 
@@ -113,3 +120,24 @@ def test_what_comes_next_knows_the_end():
     )
     assert schedule.prunes_next(3)
     assert not schedule.prunes_next(9)
+
+
+LEVELS = [number / 1000 for number in range(1, 1001)]
+
+
+@given(st.integers(1, 60), st.data())
+def test_parts_of_a_run_are_known_by_the_steps_of_the_whole(steps, data):
+    whole = sigmas(steps)
+    start = data.draw(st.integers(0, steps - 1))
+    end = data.draw(st.integers(start + 1, steps))
+    counted = count_whole_steps(whole[start : end + 1], LEVELS)
+    assert counted >= end - start
+    # the two ends lie on a grid of a thousandth
+    assert abs(counted - steps) <= 1 + 2 * steps**2 / (1000 * (end - start))
+
+
+def test_where_noise_levels_say_nothing_steps_are_counted():
+    assert count_whole_steps([1.0, 0.5, 0.0], []) == 2
+    assert count_whole_steps([0.5, 0.5], LEVELS) == 1
+    assert count_whole_steps([0.2, 0.9], LEVELS) == 1
+    assert count_whole_steps([], LEVELS) == count_whole_steps([1.0], LEVELS) == 0
