@@ -22,6 +22,7 @@ from ..report import Report
 from ..settings import KNOBS, PRESETS, CATSettings
 from .architecture import Family, find_family
 from .call import ModelCall, unwrap_compiled
+from .inpainting import focus_on_repainted
 from .journal import IDLE_INSTEAD
 from .known import KEY, find_unknown_in_patcher
 from .memory import inflate_noise_shape
@@ -151,18 +152,22 @@ def _reason_against_all(model_options: dict[str, Any]) -> str | None:
     return None
 
 
-def _choose_settings(model: ModelPatcher, family: Family | None) -> tuple[CATSettings, str | None]:
+def _choose_settings(
+    model: ModelPatcher, family: Family | None, noise_mask: torch.Tensor | None
+) -> tuple[CATSettings, str | None]:
     """The settings of a run, and why there must be no pruned steps in it, or None."""
     settings, reason = model.get_attachment(KEY).settings, _reason_against_tokens(model)
-    if settings is None:
-        return PRESETS[AUTOMATIC_WITHOUT_TOKENS if family is None or reason else family.preset], None
-    return settings, reason
+    if settings is not None:
+        return settings, reason
+    settings = PRESETS[AUTOMATIC_WITHOUT_TOKENS if family is None or reason else family.preset]
+    return (focus_on_repainted(settings, noise_mask) if settings.selects_tokens else settings), None
 
 
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
-    run = _start(guider, attachment, tuple(noise.shape), sampler, sigmas.tolist())
+    noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
+    run = _start(guider, attachment, tuple(noise.shape), sampler, sigmas.tolist(), noise_mask)
     # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
     options = guider.model_options["transformer_options"]
     options[KEY] = run
@@ -175,11 +180,20 @@ def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **
         _end(run, attachment, guider.model_patcher, output)
 
 
-def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sampler: Any, sigmas: list[float]) -> Run:
+def _start(
+    guider: Any,
+    attachment: Attachment,
+    noise_shape: tuple[int, ...],
+    sampler: Any,
+    sigmas: list[float],
+    noise_mask: torch.Tensor | None,
+) -> Run:
     patcher, solver = guider.model_patcher, find_solver(sampler)
     steps = count_whole_steps(sigmas, _noise_levels(patcher))
     family = find_family(patcher.get_model_object("diffusion_model"))
-    settings, against_tokens = _choose_settings(patcher, family)
+    if "denoise_mask_function" in guider.model_options:
+        noise_mask = None  # another node changes it from step to step
+    settings, against_tokens = _choose_settings(patcher, family, noise_mask)
     against_all = _reason_against_all(guider.model_options) or solver.against
     against_all = against_all or _reason_against_few(guider, settings, steps)
     bounded = solver.bound(settings, steps)
@@ -189,6 +203,8 @@ def _start(guider: Any, attachment: Attachment, noise_shape: tuple[int, ...], sa
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
     if type(guider) is CFGGuider and not _is_guided(guider):
         run.left_out = {"negative"}
+    if attachment.settings is None and bounded.focus_mask is not None:
+        run.journal.note("what is repainted is computed between refreshes, and a ring around it")
     if attachment.again:
         run.journal.note("CAT Pruning is applied more than once, the last settings are used")
     return run
