@@ -130,6 +130,13 @@ class Scene:
         return f"{names} on {self.colour}{' gradient' if self.gradient else ''}"
 
 
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Two in five scenes show a pair, two in five backgrounds are graded."""
+    count = 2 if rng.random() < 0.4 else 1
+    objects = tuple(int(i) for i in rng.choice(len(CODE_POINTS), count, replace=False))
+    return Scene(objects, str(rng.choice(list(COLOURS))), bool(rng.random() < 0.4))
+
+
 class EmojiScenes:
     """Draws random scenes from a folder of emoji; every random choice comes from the generator that is passed in."""
 
@@ -143,12 +150,6 @@ class EmojiScenes:
             rgba = picture.convert("RGBA")
             sizes = (SINGLE_SIZE, PAIR_SIZE)
             return {size: np.asarray(rgba.resize((size, size), Image.Resampling.LANCZOS)) for size in sizes}
-
-    def random_scene(self, rng: np.random.Generator) -> Scene:
-        """Two in five scenes show a pair, two in five backgrounds are graded."""
-        count = 2 if rng.random() < 0.4 else 1
-        objects = tuple(int(i) for i in rng.choice(len(CODE_POINTS), count, replace=False))
-        return Scene(objects, str(rng.choice(list(COLOURS))), bool(rng.random() < 0.4))
 
     def draw(self, scene: Scene, rng: np.random.Generator) -> np.ndarray:
         """Return the scene as float32 [256, 256, 3] in 0..255, every object a little off its place."""

@@ -27,7 +27,7 @@ from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
 
 from cat_core.host import demo  # noqa: E402
 from cat_core.similarity import psnr  # noqa: E402
-from tools.demo_data import EmojiScenes, fetch_pictures, vocabulary  # noqa: E402
+from tools.demo_data import EmojiScenes, fetch_pictures, random_scene, vocabulary  # noqa: E402
 
 STATE = ROOT / ".dev" / "train"
 TOKENS_PER_STEP = 8192
@@ -90,7 +90,7 @@ class Batches:
     def _draw(self, iteration: int, size: int) -> tuple[torch.Tensor, ...]:
         rng = np.random.default_rng([iteration, size])
         count = TOKENS_PER_STEP // (size // 8) ** 2
-        scenes = [self.scenes.random_scene(rng) for _ in range(count)]
+        scenes = [random_scene(rng) for _ in range(count)]
         pixels = to_pixels(np.stack([self.scenes.draw(scene, rng) for scene in scenes]))
         if size < pixels.shape[-1]:
             pixels = torch.nn.functional.interpolate(pixels, size=size, mode="area")
@@ -121,7 +121,7 @@ def fit_autoencoder(scenes: EmojiScenes, pictures: int = 400) -> demo.DemoAutoen
     A component spreads by the square root of what it would: details are weaker than shapes and drown earlier in noise.
     """
     rng = np.random.default_rng(0)
-    pixels = to_pixels(np.stack([scenes.draw(scenes.random_scene(rng), rng) for _ in range(pictures)]))
+    pixels = to_pixels(np.stack([scenes.draw(random_scene(rng), rng) for _ in range(pictures)]))
     p = demo.PIXELS_PER_LATENT
     patches = demo.rearrange(pixels, "b c (h p) (w q) -> (b h w) (c p q)", p=p, q=p).double()
     mean = patches.mean(0)

@@ -1,8 +1,9 @@
 """The demo model: a 14 M parameter SD3-type transformer with its own words and its own linear autoencoder.
 
-It is trained by ``tools/train_demo.py`` and shipped as one safetensors file, so that the pack can be tried, tested and
-measured without downloading anything. The transformer is the host's own SD3 class (``comfy/model_base.py``); only the
-text encoder and the autoencoder, both a few lines, are defined here.
+It is trained by ``tools/train_demo.py`` and shipped as one safetensors file; a LoRA beside it, by
+``tools/distill_demo.py``, makes it a distilled model. So the pack can be tried, tested and measured without downloading
+anything. The transformer is the host's own SD3 class (``comfy/model_base.py``); only the text encoder and the
+autoencoder, both a few lines, are defined here.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from einops import rearrange
 from safetensors import SafetensorError, safe_open
 
 DEMO_FILE = Path(__file__).parents[2] / "demo" / "cat_demo_sd3.safetensors"
+DISTILLED_FILE = DEMO_FILE.with_name("cat_demo_sd3_8_steps_lora.safetensors")
 
 MAX_WORDS = 16
 WIDTH = 256
@@ -138,18 +140,23 @@ def read_demo_file(path: Path = DEMO_FILE) -> tuple[dict[str, torch.Tensor], lis
         FileNotFoundError: the file is missing.
         ValueError: it is damaged, or of another model; the message names what is wrong.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"The demo model {path.name} is missing from {path.parent}; reinstall CAT Pruning.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); reinstall CAT Pruning.") from error
+    tensors, metadata = _read(path)
     vocabulary = _entry(metadata, "vocabulary")
     if complaint := _complaint(tensors, vocabulary, _entry(metadata, "architecture")):
         raise ValueError(f"{path.name} is not the CAT demo model: {complaint}.")
     return tensors, vocabulary
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a file, whatever is in it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"The demo model {path.name} is missing from {path.parent}; reinstall CAT Pruning.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            # the file is no mapping
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); reinstall CAT Pruning.") from error
 
 
 def _entry(metadata: dict[str, str], name: str) -> Any:
@@ -236,8 +243,10 @@ def _load_vae(weights: dict[str, torch.Tensor]) -> comfy.sd.VAE:
     return vae
 
 
-def load_demo(path: Path = DEMO_FILE) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """Load MODEL, CLIP and VAE of the demo model.
+def load_demo(
+    path: Path = DEMO_FILE, distilled: bool = False
+) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """Load MODEL, CLIP and VAE of the demo model; ``distilled`` is for 8 steps without CFG.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`read_demo_file`.
@@ -250,4 +259,6 @@ def load_demo(path: Path = DEMO_FILE) -> tuple[comfy.model_patcher.ModelPatcher,
     model.model.latent_format.latent_rgb_factors_bias = (
         rearrange(vae["mean"].float(), "(c p) -> c p", c=3).mean(-1).tolist()
     )
+    if distilled:
+        model = comfy.sd.load_lora_for_models(model, None, _read(DISTILLED_FILE)[0], 1.0, 0.0)[0]
     return model, _load_clip(_part(tensors, "text."), vocabulary), _load_vae(vae)

@@ -15,7 +15,7 @@ from ..settings import CATSettings
 
 RING = 1 / 8
 """Width of the ring, of the picture's shorter side."""
-LARGEST_SHARE = 0.6
+LARGEST_SHARE = 0.7
 """Of the picture: where more is repainted, ring and all, there is nothing to single out."""
 REFRESH_INTERVAL = 4
 
