@@ -13,6 +13,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
+from bench.rivals import CACHE_DIT, EASY_CACHE, Rival, Wrapped, is_installed
 from bench.selectors import SELECTORS
 from cat_core.host.patcher import attach
 from cat_core.settings import PAPER, PRESETS, CATSettings
@@ -23,7 +24,7 @@ LOW_STEPS = 12
 # Groups. The methods of one group form a cost-quality curve.
 OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"
 ABLATION, KNOBS, PUBLISHED = "balanced, one ingredient off", "balanced, one knob turned", "paper"
-FEWER, LAZY, EASY = "fewer steps", "LazyCache", "EasyCache"
+FEWER, LAZY, EASY, RIVALS = "fewer steps", "LazyCache", "EasyCache", "rivals"
 
 BALANCED = PRESETS["balanced"]
 TOKENS: dict[str, CATSettings] = {
@@ -83,6 +84,7 @@ class Method:
         settings: of CAT Pruning; None without it.
         cache: the host's caching node (a key of ``CACHES``) and its reuse threshold; None without one.
         selector: what chooses tokens instead of CAT Pruning's own ranking, see :mod:`bench.selectors`.
+        rival: what stands in the transformer's place for a rival that does not serve the demo model as it is.
     """
 
     name: str
@@ -91,10 +93,14 @@ class Method:
     settings: CATSettings | None = None
     cache: tuple[str, float] | None = None
     selector: str | None = None
+    rival: Rival | None = None
 
     def patch(self, model: ModelPatcher) -> ModelPatcher:
         """A clone of ``model`` that samples this way, made by the nodes that a user would connect."""
         model = model.clone() if self.settings is None else attach(model, self.settings)
+        if self.rival is not None:
+            adapter = self.rival.adapt(model.get_model_object("diffusion_model"), self.steps)
+            model.add_object_patch("diffusion_model", adapter)
         if self.cache is None:
             return model
         name, threshold = self.cache
@@ -107,8 +113,11 @@ class Method:
     def recipe(self) -> str:
         """All that tells what this method does, as text: a method that changes gets another one."""
         settings = None if self.settings is None else self.settings.to_json()
-        parts = [self.steps, settings, self.cache]
-        return json.dumps(parts if self.selector is None else [*parts, self.selector])
+        parts: list[Any] = [self.steps, settings, self.cache]
+        # what came later is left out where it is not used, so that rows of before still count
+        parts += [] if self.selector is None else [self.selector]
+        parts += [] if self.rival is None else self.rival.recipe()
+        return json.dumps(parts)
 
 
 def target(steps: int) -> Method:
@@ -133,6 +142,7 @@ def methods(steps: int) -> list[Method]:
         *_fewer(scaled, steps),
         *(Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS),
         *(Method(f"EasyCache {threshold:g}", EASY, steps, None, (EASY, threshold)) for threshold in EASY_THRESHOLDS),
+        *_rivals(steps),
     ]
 
 
@@ -168,3 +178,17 @@ def _ours(table: dict[str, CATSettings], group: str, steps: int) -> list[Method]
 
 def _fewer(counts: Any, steps: int) -> list[Method]:
     return [Method(f"{count} steps", FEWER, count) for count in counts if count < steps]
+
+
+def _rivals(steps: int) -> list[Method]:
+    """What needs an adapter, see :mod:`bench.rivals`; without what is not installed."""
+    easy = [
+        Method(f"EasyCache {threshold:g}, wrapped", f"{RIVALS}/{EASY}", steps, None, (EASY, threshold), rival=Wrapped())
+        for threshold in EASY_CACHE
+    ]
+    tables = CACHE_DIT if is_installed() else {}
+    return easy + [
+        Method(f"cache-dit {settings.name}", f"{RIVALS}/{group}", steps, rival=settings)
+        for group, table in tables.items()
+        for settings in table
+    ]

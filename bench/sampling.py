@@ -8,12 +8,14 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
+import comfy.model_management
 import comfy.utils
 import numpy as np
 import torch
 from comfy.patcher_extension import WrappersMP
 
 from bench.methods import Method
+from bench.rivals import Adapter
 from bench.selectors import choose_by
 from cat_core.host.architecture import find_family
 from cat_core.host.demo import DEMO_FILE, LATENT_CHANNELS, load_demo
@@ -81,14 +83,19 @@ class DemoSampler:
     def sample(self, method: Method, sampler: str, prompt: str, seed: int) -> Sample:
         """Sample one picture."""
         model = method.patch(self.model)
-        calls = TransformerCalls(model.get_model_object("diffusion_model"))
-        if method.settings is None:
+        transformer = model.get_model_object("diffusion_model")
+        adapted = isinstance(transformer, Adapter)
+        calls: Adapter | TransformerCalls = transformer if adapted else TransformerCalls(transformer)
+        if method.settings is None and not adapted:
             # wrappers nest in the order they are added: the last one is next to the model
             model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "calls", calls)
         empty = {"samples": torch.zeros(1, LATENT_CHANNELS, self.side, self.side)}
         conds = self.encode(prompt), self.encode(NEGATIVE)
         with choose_by(method.selector):
             output = host.KSampler().sample(model, seed, method.steps, CFG, sampler, SCHEDULER, *conds, empty)[0]
+        if adapted:
+            # the host leaves what is patched in place until another clone of the model is loaded
+            comfy.model_management.unload_all_models()
         if method.settings is None:
             return Sample(output["samples"], calls.macs)
         report = last_report(model)
