@@ -53,7 +53,8 @@ class Run:
         against_tokens: str | None = None,
         against_all: str | None = None,
     ):
-        transformer = unwrap_compiled(model.diffusion_model)
+        # the model itself may still hold what another node put into another clone of it
+        transformer = unwrap_compiled(guider.model_patcher.get_model_object("diffusion_model"))
         cost, patch = (family.cost(transformer), family.patch(transformer)) if family else (None, None)
         self.family, self.batch = family, noise_shape[0]
         self.report = Report(family.name if family else type(transformer).__name__, settings, cost)
