@@ -14,6 +14,7 @@ from bench.methods import Method, methods, target
 from bench.metrics import compare_pictures, relative_error
 from bench.records import Records, Row, fingerprint
 from bench.sampling import DemoSampler, Sample, setup
+from bench.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Benchmark:
 
     def __init__(self, options: argparse.Namespace, pairs: list[Pair], engine: str):
         self.options, self.pairs, self.engine = options, pairs, engine
-        self.setup = setup(options.side, options.matmul)
-        self.records = Records(options.out / "quality.csv")
+        self.task = TASKS[options.task]
+        self.setup = setup(options.side, options.matmul, self.task)
+        self.records = Records(options.out / f"{self.task.page}.csv")
         self.targets = options.out / "targets"
 
     def tasks(self) -> Iterator[tuple[Pair, str, int, list[Method]]]:
@@ -52,7 +54,7 @@ class Benchmark:
         for pair in self.pairs:
             for sampler in self.options.samplers:
                 for steps in self.options.steps:
-                    wanted = [method for method in methods(steps) if self._wants(method)]
+                    wanted = [method for method in methods(steps, self.task) if self._wants(method)]
                     missing = [m for m in wanted if not self._has(m, sampler, steps, pair)]
                     if missing:
                         yield pair, sampler, steps, missing
@@ -68,14 +70,14 @@ class Benchmark:
         return fingerprint(self.setup, method.recipe())
 
     def _engine(self, method: Method) -> str:
-        return "" if method.settings is None else self.engine
+        return self.engine if method.ours else ""
 
     def run(self) -> None:
         """Measure all tasks, with a progress bar that counts pictures."""
         tasks = list(self.tasks())
         if not tasks:
             return
-        host = DemoSampler(self.options.side)
+        host = DemoSampler(self.options.side, self.task)
         bar = tqdm(total=sum(len(missing) for *_, missing in tasks), unit="picture", smoothing=0.02)
         for pair, sampler, steps, missing in tasks:
             reference = self._target(host, pair, sampler, steps)
@@ -102,7 +104,7 @@ class Benchmark:
 
     def _twin(self, pair: Pair, sampler: str, steps: int, method: Method) -> Row | None:
         """The measurement of another method that does the same under another name, if there is one."""
-        for other in methods(steps):
+        for other in methods(steps, self.task):
             if other.recipe() == method.recipe() and self._has(other, sampler, steps, pair):
                 row = self.records.rows[sampler, steps, pair.prompt, pair.seed, other.name]
                 return replace(row, method=method.name, group=method.group)
@@ -135,7 +137,7 @@ class Benchmark:
             self.records.rows[sampler, steps, pair.prompt, pair.seed, method.name]
             for sampler in self.options.samplers
             for steps in self.options.steps
-            for method in methods(steps)
+            for method in methods(steps, self.task)
             for pair in self.pairs
             if self._has(method, sampler, steps, pair)
         ]

@@ -7,6 +7,7 @@ benchmark.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from bench.rivals import CACHE_DIT, EASY_CACHE, Rival, Wrapped, is_installed
 from bench.selectors import SELECTORS
+from bench.tasks import TEXT, Task
 from cat_core.host.patcher import attach
 from cat_core.settings import PAPER, PRESETS, CATSettings
 
@@ -26,6 +28,8 @@ OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, foreca
 ABLATION, KNOBS, PUBLISHED = "balanced, one ingredient off", "balanced, one knob turned", "paper"
 FEWER, LAZY, EASY, RIVALS = "fewer steps", "LazyCache", "EasyCache", "rivals"
 
+AUTOMATIC = "automatic"
+"""What the node chooses for a run; the presets are the same for every run."""
 BALANCED = PRESETS["balanced"]
 TOKENS: dict[str, CATSettings] = {
     "refresh 6, 80 % of tokens every 3rd step": replace(
@@ -81,7 +85,7 @@ class Method:
         name: unique among the methods for one target.
         group: what it is a variant of.
         steps: sampling steps.
-        settings: of CAT Pruning; None without it.
+        settings: of CAT Pruning, or :data:`AUTOMATIC`; None without it.
         cache: the host's caching node (a key of ``CACHES``) and its reuse threshold; None without one.
         selector: what chooses tokens instead of CAT Pruning's own ranking, see :mod:`bench.selectors`.
         rival: what stands in the transformer's place for a rival that does not serve the demo model as it is.
@@ -90,14 +94,20 @@ class Method:
     name: str
     group: str
     steps: int
-    settings: CATSettings | None = None
+    settings: CATSettings | str | None = None
     cache: tuple[str, float] | None = None
     selector: str | None = None
     rival: Rival | None = None
 
+    @property
+    def ours(self) -> bool:
+        """Whether it is CAT Pruning."""
+        return self.settings is not None
+
     def patch(self, model: ModelPatcher) -> ModelPatcher:
         """A clone of ``model`` that samples this way, made by the nodes that a user would connect."""
-        model = model.clone() if self.settings is None else attach(model, self.settings)
+        settings = self.settings if isinstance(self.settings, CATSettings) else None
+        model = attach(model, settings) if self.ours else model.clone()
         if self.rival is not None:
             adapter = self.rival.adapt(model.get_model_object("diffusion_model"), self.steps)
             model.add_object_patch("diffusion_model", adapter)
@@ -112,7 +122,7 @@ class Method:
 
     def recipe(self) -> str:
         """All that tells what this method does, as text: a method that changes gets another one."""
-        settings = None if self.settings is None else self.settings.to_json()
+        settings = self.settings.to_json() if isinstance(self.settings, CATSettings) else self.settings
         parts: list[Any] = [self.steps, settings, self.cache]
         # what came later is left out where it is not used, so that rows of before still count
         parts += [] if self.selector is None else [self.selector]
@@ -125,8 +135,11 @@ def target(steps: int) -> Method:
     return Method("un-accelerated", "target", steps)
 
 
-def methods(steps: int) -> list[Method]:
+def methods(steps: int, task: Task = TEXT) -> list[Method]:
     """All methods for a target of ``steps`` steps, in the order of the tables."""
+    if task.repainted:
+        fewer = _fewer((round(count * steps / 28) for count in FEWER_OF_28), steps)
+        return _ours({AUTOMATIC: AUTOMATIC, **PRESETS}, OURS, steps) + _ours(idle(steps), ALONE, steps) + fewer
     if steps <= LOW_STEPS:
         return _ours(PRESETS, OURS, steps) + _fewer(range(steps // 2, steps), steps)
     scaled = (round(count * steps / 28) for count in FEWER_OF_28)
@@ -172,7 +185,7 @@ def _replace(settings: CATSettings, knobs: dict[str, Any]) -> CATSettings | None
         return None
 
 
-def _ours(table: dict[str, CATSettings], group: str, steps: int) -> list[Method]:
+def _ours(table: Mapping[str, CATSettings | str], group: str, steps: int) -> list[Method]:
     return [Method(name, group, steps, settings) for name, settings in table.items()]
 
 

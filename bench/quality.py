@@ -22,6 +22,7 @@ from bench.measuring import Benchmark, choose_pairs  # noqa: E402
 from bench.quality_document import write_document  # noqa: E402
 from bench.rivals import INSTALL, is_installed  # noqa: E402
 from bench.sampling import MATMUL, set_matmul  # noqa: E402
+from bench.tasks import TASKS, TEXT  # noqa: E402
 
 PROMPTS = ROOT / "demo" / "prompts.txt"
 OUT = ROOT / ".dev" / "quality"
@@ -31,6 +32,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
+    add("--task", choices=list(TASKS), default=TEXT.name, help="what is sampled")
     add("--samplers", type=_words, default=["euler", "dpmpp_2m"], help="comma-separated")
     add("--steps", type=_numbers, default=[28, 50, 8], help="steps of the targets, comma-separated")
     add("--prompts", type=int, default=32, help="how many prompts, spread evenly over the file")
@@ -62,12 +64,12 @@ def main() -> None:
     with torch.inference_mode():
         benchmark.run()
     if options.document:
-        write_document(options.document, benchmark.counting_rows(), command(options), options.matmul)
+        write_document(options.document, benchmark.counting_rows(), command(options), options.matmul, benchmark.task)
 
 
 def command(options: argparse.Namespace) -> str:
     """The command that measures the same, without paths."""
-    names = ("samplers", "steps", "prompts", "seeds", "side", "matmul")
+    names = ("task", "samplers", "steps", "prompts", "seeds", "side", "matmul")
     values = {name: getattr(options, name) for name in names}
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
     given = " ".join(f"--{name} {','.join(map(str, items))}" for name, items in lists.items())

@@ -12,10 +12,12 @@ from bench.methods import ALONE, BETWEEN, FEWER, LAZY, OURS, PUBLISHED
 from bench.quality_figure import save_figure
 from bench.records import Row, write_rows
 from bench.results import Results, by_target
-from bench.sampling import CFG, SCHEDULER
+from bench.sampling import SCHEDULER
 from bench.statistics import Interval
+from bench.tasks import TEXT, Task
 
-FINDINGS = "quality_findings.md"
+FINDINGS = "{page}_findings.md"
+"""What a page begins with, written by hand."""
 MATMUL = {
     "bf16": "float32 matrix products on the CPU may round their factors to bfloat16, in all runs alike",
     "highest": "float32 matrix products are exact to float32",
@@ -27,32 +29,33 @@ FEWEST_POINTS = 4
 MINUS, MISSING = "\N{MINUS SIGN}", "n/a"
 
 
-def write_document(folder: Path, rows: list[Row], command: str, matmul: str) -> None:
-    """Write quality.md, quality.csv and a figure per target into ``folder``.
+def write_document(folder: Path, rows: list[Row], command: str, matmul: str, task: Task = TEXT) -> None:
+    """Write the page of a task, its raw numbers (.csv) and a figure per target into ``folder``.
 
     Args:
         rows: what counts, in the order in which tables show it.
         command: what measures the same again.
         matmul: a key of :data:`MATMUL`.
+        task: what was sampled.
     """
     folder.mkdir(exist_ok=True)
-    write_rows(folder / "quality.csv", rows)
-    findings = folder / FINDINGS
+    write_rows(folder / f"{task.page}.csv", rows)
+    findings = folder / FINDINGS.format(page=task.page)
     parts = [
-        "# Quality against cost",
-        findings.read_text(encoding="utf-8").strip() if findings.exists() else f"<!-- {FINDINGS} comes here -->",
-        _measured(rows, command, matmul),
+        f"# {task.title}",
+        findings.read_text(encoding="utf-8").strip() if findings.exists() else f"<!-- {findings.name} comes here -->",
+        _measured(rows, command, matmul, task),
         _reading(),
     ]
     for (sampler, steps), results in by_target(rows).items():
-        name = f"quality_{sampler}_{steps}.svg"
+        name = f"{task.page}_{sampler}_{steps}.svg"
         if _is_curve(results):
             save_figure(folder / name, results, f"{sampler}, {steps} steps")
         parts.append(_section(sampler, steps, results, name))
-    (folder / "quality.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / f"{task.page}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _measured(rows: list[Row], command: str, matmul: str) -> str:
+def _measured(rows: list[Row], command: str, matmul: str, task: Task) -> str:
     prompts = {row.prompt for row in rows}
     pairs = {(row.prompt, row.seed) for row in rows}
     engines = ", ".join(sorted({f"`{row.engine}`" for row in rows if row.engine}))
@@ -63,9 +66,9 @@ def _measured(rows: list[Row], command: str, matmul: str) -> str:
     {command}
 
 The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode):
-{len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {CFG:g}, scheduler {SCHEDULER}. {used};
+{len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {task.cfg:g}, scheduler {SCHEDULER}. {used};
 {date.today().isoformat()}; {MATMUL[matmul]}. Engine {engines} ([what it does](engine.json)).
-All numbers of every picture are in [quality.csv](quality.csv)."""
+All numbers of every picture are in [{task.page}.csv]({task.page}.csv)."""
 
 
 def _reading() -> str:

@@ -17,12 +17,15 @@ from comfy.patcher_extension import WrappersMP
 from bench.methods import Method
 from bench.rivals import Adapter
 from bench.selectors import choose_by
+from bench.tasks import TEXT, Task
 from cat_core.host.architecture import find_family
-from cat_core.host.demo import DEMO_FILE, LATENT_CHANNELS, load_demo
+from cat_core.host.demo import DEMO_FILE, DISTILLED_FILE, LATENT_CHANNELS, PIXELS_PER_LATENT, load_demo
 from cat_core.host.patcher import last_report
 
 host: Any = import_module("nodes")  # the host's nodes.py, which stands before this repository's on the path
-CFG, SCHEDULER, NEGATIVE = 4.0, "simple", ""
+SCHEDULER, NEGATIVE = "simple", ""
+SOURCE_STEPS, SOURCE_SEED = 20, 50_000
+"""Of the pictures that are repainted; the seed is added to the pair's."""
 MATMUL = {"bf16": "bf16", "highest": "ieee"}
 
 
@@ -69,16 +72,37 @@ class DemoSampler:
 
     Args:
         side: of the latents; a latent pixel is 4 x 4 pixels of the picture.
+        task: what is sampled.
     """
 
-    def __init__(self, side: int = 64):
-        self.side = side
-        self.model, self.clip, self.vae = load_demo()
+    def __init__(self, side: int = 64, task: Task = TEXT):
+        self.side, self.task = side, task
+        self.model, self.clip, self.vae = load_demo(distilled=task.distilled)
         self.encode = lru_cache(maxsize=None)(self._encode)
+        self.begin = lru_cache(maxsize=1)(self._begin)
         comfy.utils.set_progress_bar_enabled(False)
 
     def _encode(self, prompt: str) -> list:
         return host.CLIPTextEncode().encode(self.clip, prompt)[0]
+
+    @property
+    def repainted(self) -> slice:
+        """Rows, and columns, of the latent that are repainted: a square in the middle."""
+        first = round(self.side * (1 - self.task.repainted**0.5) / 2)
+        return slice(first, self.side - first)
+
+    def _begin(self, prompt: str, seed: int) -> dict:
+        """The latent that sampling begins with: nothing, or a picture of the same thing and where to repaint it."""
+        empty = {"samples": torch.zeros(1, LATENT_CHANNELS, self.side, self.side)}
+        if not self.task.repainted:
+            return empty
+        mask = torch.zeros(1, self.side, self.side)
+        mask[:, self.repainted, self.repainted] = 1
+        conds, steps = (self.encode(prompt), self.encode(NEGATIVE)), SOURCE_STEPS
+        source = host.KSampler().sample(
+            self.model, SOURCE_SEED + seed, steps, self.task.cfg, "euler", SCHEDULER, *conds, empty
+        )[0]
+        return host.SetLatentNoiseMask().set_mask(source, mask)[0]
 
     def sample(self, method: Method, sampler: str, prompt: str, seed: int) -> Sample:
         """Sample one picture."""
@@ -86,25 +110,30 @@ class DemoSampler:
         transformer = model.get_model_object("diffusion_model")
         adapted = isinstance(transformer, Adapter)
         calls: Adapter | TransformerCalls = transformer if adapted else TransformerCalls(transformer)
-        if method.settings is None and not adapted:
+        if not method.ours and not adapted:
             # wrappers nest in the order they are added: the last one is next to the model
             model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "calls", calls)
-        empty = {"samples": torch.zeros(1, LATENT_CHANNELS, self.side, self.side)}
-        conds = self.encode(prompt), self.encode(NEGATIVE)
+        conds, begin = (self.encode(prompt), self.encode(NEGATIVE)), self.begin(prompt, seed)
         with choose_by(method.selector):
-            output = host.KSampler().sample(model, seed, method.steps, CFG, sampler, SCHEDULER, *conds, empty)[0]
+            output = host.KSampler().sample(
+                model, seed, method.steps, self.task.cfg, sampler, SCHEDULER, *conds, begin
+            )[0]
         if adapted:
             # the host leaves what is patched in place until another clone of the model is loaded
             comfy.model_management.unload_all_models()
-        if method.settings is None:
+        if not method.ours:
             return Sample(output["samples"], calls.macs)
         report = last_report(model)
         assert report is not None
         return Sample(output["samples"], report.macs()[0], "; ".join(report.reasons))
 
     def picture(self, latent: torch.Tensor) -> np.ndarray:
-        """Latent [1, C, H, W] -> picture [4 H, 4 W, 3] float32 in 0..1."""
-        return host.VAEDecode().decode(self.vae, {"samples": latent})[0][0].float().numpy()
+        """Latent [1, C, H, W] -> picture [4 H, 4 W, 3] float32 in 0..1, or what is repainted of it."""
+        picture = host.VAEDecode().decode(self.vae, {"samples": latent})[0][0].float().numpy()
+        if not self.task.repainted:
+            return picture
+        part = slice(self.repainted.start * PIXELS_PER_LATENT, self.repainted.stop * PIXELS_PER_LATENT)
+        return picture[part, part]
 
     def model_latent(self, latent: torch.Tensor) -> torch.Tensor:
         """The latent in the model's own scale, which has no offset: what relative errors are taken of."""
@@ -116,7 +145,8 @@ def set_matmul(mode: str) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = MATMUL[mode]  # type: ignore[attr-defined]
 
 
-def setup(side: int, matmul: str) -> str:
+def setup(side: int, matmul: str, task: Task = TEXT) -> str:
     """All that every sample of a benchmark depends on, as text."""
-    model = hashlib.sha256(DEMO_FILE.read_bytes()).hexdigest()
-    return f"{model} {side} {matmul} {CFG} {SCHEDULER} {NEGATIVE!r}"
+    files = [DEMO_FILE, *[DISTILLED_FILE] * task.distilled]
+    model = " ".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    return f"{model} {side} {matmul} {task.recipe()} {SCHEDULER} {NEGATIVE!r}"

@@ -37,14 +37,15 @@ class Solver:
     evaluations: int = 1
     against: str | None = None
 
-    def bound(self, settings: CATSettings, steps: int) -> CATSettings:
+    def bound(self, settings: CATSettings, steps: int, guided: bool = True) -> CATSettings:
         """Settings that ask for no more than these samplers bear in a run of so many steps (``count_whole_steps``).
 
-        Short runs have idle steps alone, each between two full ones, unless warm-up steps are chosen.
+        Short runs have idle steps alone, each between two full ones, unless warm-up steps are chosen. What CFG makes of
+        wide steps follows no trend; what a distilled model answers without it does. ``guided`` is whether there is CFG.
         """
         forecast, gap = self.forecast, self.gap
         if settings.keep_ratio < 1 and is_short(steps, settings):
-            settings, forecast, gap = settings.without_tokens(), 0.0, 1
+            settings, forecast, gap = settings.without_tokens(), 0.0 if guided else forecast, 1
         if gap and settings.keep_ratio == 0 and not settings.selects_tokens:
             settings = replace(settings, refresh_interval=min(settings.refresh_interval, gap + 1))
         most = self.corrections[(steps > SHORT_RUN) + (steps > MEDIUM_RUN)]

@@ -17,7 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 from comfy.utils import pack_latents
 
-from ..algorithm.schedule import FEWEST_STEPS, count_whole_steps, is_short
+from ..algorithm.schedule import count_whole_steps
 from ..report import Report
 from ..settings import KNOBS, PRESETS, CATSettings
 from .architecture import Family, find_family
@@ -195,8 +195,7 @@ def _start(
         noise_mask = None  # another node changes it from step to step
     settings, against_tokens = _choose_settings(patcher, family, noise_mask)
     against_all = _reason_against_all(guider.model_options) or solver.against
-    against_all = against_all or _reason_against_few(guider, settings, steps)
-    bounded = solver.bound(settings, steps)
+    bounded = solver.bound(settings, steps, _is_guided(guider))
     run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, against_tokens, against_all)
     if run.active and bounded != settings:
         run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {_changes(settings, bounded)}")
@@ -218,13 +217,6 @@ def _noise_levels(model: ModelPatcher) -> list[float]:
 
 def _is_guided(guider: Any) -> bool:
     return not math.isclose(getattr(guider, "cfg", 1.0), 1.0)
-
-
-def _reason_against_few(guider: Any, settings: CATSettings, steps: int) -> str | None:
-    """Why a run must be computed in full that looks like one of a distilled model, or None."""
-    if _is_guided(guider) or steps < FEWEST_STEPS or not is_short(steps, settings):
-        return None
-    return f"its {steps} steps without CFG are a distilled model's, of which none are known to be to spare"
 
 
 def _changes(settings: CATSettings, bounded: CATSettings) -> str:

@@ -8,6 +8,7 @@ from bench.methods import FEWER, LAZY, OURS, PUBLISHED
 from bench.quality_document import FINDINGS, write_document
 from bench.records import Row, read_rows
 from bench.results import Results, by_target
+from bench.tasks import TASKS
 
 
 def row(prompt, method, group, cost, psnr, seed=0, **more):
@@ -65,7 +66,7 @@ def test_the_document_has_tables_curves_and_raw_numbers(tmp_path):
     assert "2 prompts, 2 pairs" in text
     assert "| default | 2 | 0.50 | 41.0 | 0.9000 | 0.8000 | 0.100 | +4.0 ± 0.0 |" in text
     assert "| default | 0.50 | +4.0 ± 0.0 | +5.0 ± 0.0 | +7.0 ± 0.0 |" in text
-    assert f"<!-- {FINDINGS} comes here -->" in text
+    assert "<!-- quality_findings.md comes here -->" in text
     assert read_rows(tmp_path / "quality.csv") == rows()
     for figure in re.findall(r"\]\((\S+\.svg)\)", text):
         assert "<svg" in (tmp_path / figure).read_text(encoding="utf-8")
@@ -80,10 +81,10 @@ def test_rows_of_a_table_have_the_same_number_of_cells(tmp_path):
 
 
 def test_findings_come_first_and_are_kept(tmp_path):
-    (tmp_path / FINDINGS).write_text("It is better.\n", encoding="utf-8")
+    (tmp_path / FINDINGS.format(page="quality")).write_text("It is better.\n", encoding="utf-8")
     write_document(tmp_path, rows(), "make it", "bf16")
     assert (tmp_path / "quality.md").read_text(encoding="utf-8").startswith("# Quality against cost\n\nIt is better.\n")
-    assert (tmp_path / FINDINGS).read_text(encoding="utf-8") == "It is better.\n"
+    assert (tmp_path / FINDINGS.format(page="quality")).read_text(encoding="utf-8") == "It is better.\n"
 
 
 def test_the_page_names_engines_and_hosts(tmp_path):
@@ -92,6 +93,15 @@ def test_the_page_names_engines_and_hosts(tmp_path):
     text = (tmp_path / "quality.md").read_text(encoding="utf-8")
     assert "Engine `e`, `other` (" in text
     assert "ComfyUI 0.3.75 and 0.30.0, torch" in text
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_each_task_has_a_page_of_its_own(tmp_path, task):
+    write_document(tmp_path, rows(), "make it", "bf16", task)
+    text = (tmp_path / f"{task.page}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {task.title}\n")
+    assert f"CFG {task.cfg:g}, " in text
+    assert read_rows(tmp_path / f"{task.page}.csv") == rows()
 
 
 def test_the_same_rows_give_the_same_files(tmp_path):

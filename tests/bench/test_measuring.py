@@ -26,12 +26,12 @@ def _as_the_host_runs_nodes():
 def table(monkeypatch):
     """Three methods whatever the target; the list may be changed."""
     table = list(TABLE)
-    monkeypatch.setattr(bench.measuring, "methods", lambda steps: table)
+    monkeypatch.setattr(bench.measuring, "methods", lambda steps, task: table)
     return table
 
 
 def benchmark(folder, pairs=2, engine="this", **options):
-    given = {"samplers": ["euler"], "steps": [4], "methods": [""], "side": 16, "matmul": "highest"}
+    given = {"samplers": ["euler"], "steps": [4], "methods": [""], "side": 16, "matmul": "highest", "task": "text"}
     given |= {"out": folder, **options}
     return Benchmark(argparse.Namespace(**given), choose_pairs(["owl on blue", "red apple on teal"], pairs, 1), engine)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.methods import EASY, LAZY, Method, target
+from bench.methods import AUTOMATIC, BALANCED, EASY, LAZY, Method, target
 from bench.sampling import DemoSampler, setup
 from bench.selectors import SELECTORS
+from bench.tasks import TASKS
 from cat_core.algorithm.macs import ModelCost
 from cat_core.host.architecture import find_family
 from cat_core.host.demo import MAX_WORDS
@@ -115,4 +116,29 @@ def test_pictures_are_float_and_in_range(host, full):
 
 
 def test_a_setup_is_told_apart_by_all_that_samples_depend_on():
-    assert len({setup(64, "bf16"), setup(32, "bf16"), setup(64, "highest")}) == 3
+    tasks = [setup(64, "bf16", task) for task in TASKS.values()]
+    assert len({*tasks, setup(64, "bf16"), setup(32, "bf16"), setup(64, "highest")}) == 5
+
+
+def test_what_is_not_repainted_is_the_given_picture_and_is_not_compared(full):
+    host = DemoSampler(SIDE, TASKS["inpainting"])
+    sample = host.sample(target(STEPS), "euler", "red apple on blue", 1)
+    outside = torch.ones(SIDE, SIDE, dtype=torch.bool)
+    outside[host.repainted, host.repainted] = False
+    assert outside.sum() == SIDE**2 - 8**2
+    given = host.begin("red apple on blue", 1)["samples"]
+    assert torch.allclose(sample.latent[..., outside], given[..., outside], atol=1e-5)
+    assert host.picture(sample.latent).shape == (32, 32, 3)
+
+
+def test_automatic_is_what_the_node_does_and_no_preset():
+    host = DemoSampler(32, TASKS["inpainting"])
+    automatic = host.sample(Method("automatic", "tests", 20, AUTOMATIC), "euler", "red apple on blue", 1)
+    balanced = host.sample(Method("balanced", "tests", 20, BALANCED), "euler", "red apple on blue", 1)
+    assert automatic.macs != balanced.macs
+
+
+def test_the_distilled_variant_evaluates_one_prompt():
+    host = DemoSampler(SIDE, TASKS["distilled"])
+    base = DemoSampler(SIDE).sample(target(STEPS), "euler", "red apple on blue", 1)
+    assert 2 * host.sample(target(STEPS), "euler", "red apple on blue", 1).macs == base.macs

@@ -37,9 +37,10 @@ def test_a_noisy_sampler_holds_tokens_and_leaves_out_one_step_at_a_time():
     st.sampled_from([EXACT, BACK, NOISY]),
     st.sampled_from([settings for settings in PRESETS.values() if settings.warmup_steps == 0]),
     st.integers(6, SHORT_RUN),
+    st.booleans(),
 )
-def test_short_runs_have_no_two_idle_steps_in_a_row_and_no_pruned_ones(solver, settings, steps):
-    bounded = solver.bound(settings, steps)
+def test_short_runs_have_no_two_idle_steps_in_a_row_and_no_pruned_ones(solver, settings, steps, guided):
+    bounded = solver.bound(settings, steps, guided)
     kinds = Schedule([1 - step / steps for step in range(steps + 1)], bounded).kinds
     letters = "".join(kind.value[0] for kind in kinds)
     assert letters.startswith("fff")
@@ -47,11 +48,8 @@ def test_short_runs_have_no_two_idle_steps_in_a_row_and_no_pruned_ones(solver, s
     assert "ii" not in letters
     assert "i" in letters
     assert StepKind.PRUNED not in kinds
-    assert (bounded.forecast, bounded.correction) == (
-        0,
-        1 if solver is EXACT and settings.correction == 1 else bounded.correction,
-    )
-    assert solver is EXACT or bounded.correction == 0
+    assert bounded.forecast == (0 if guided else min(settings.forecast, solver.forecast))
+    assert bounded.correction == (settings.correction if solver is EXACT else 0)
 
 
 @pytest.mark.parametrize("settings", [CATSettings(keep_ratio=1.0), CATSettings(warmup_steps=3)], ids=["all", "chosen"])

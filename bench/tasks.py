@@ -1,0 +1,42 @@
+"""What the quality benchmark samples: the demo model's pictures, its distilled variant's, and parts repainted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """One way in which pictures are made, that all methods are compared in.
+
+    Attributes:
+        name: of the command line.
+        page: of documentation.
+        title: of the page.
+        cfg: guidance scale.
+        distilled: whether by the demo model's distilled variant.
+        repainted: share of the picture that is repainted, a square; what lies outside it is not compared. 0 for all.
+    """
+
+    name: str
+    page: str
+    title: str
+    cfg: float = 4.0
+    distilled: bool = False
+    repainted: float = 0.0
+
+    def recipe(self) -> str:
+        """All that a sample depends on, as text; what came later is left out where it is not used."""
+        part = f" repainted {self.repainted}" if self.repainted else ""
+        return f"{self.cfg}{' distilled' if self.distilled else ''}{part}"
+
+
+TEXT = Task("text", "quality", "Quality against cost")
+TASKS = {
+    task.name: task
+    for task in (
+        TEXT,
+        Task("distilled", "distilled", "Quality against cost, of a distilled model", cfg=1.0, distilled=True),
+        Task("inpainting", "inpainting", "Quality against cost, where a fifth is repainted", repainted=0.2),
+    )
+}
