@@ -16,7 +16,7 @@ from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from bench.rivals import CACHE_DIT, EASY_CACHE, Rival, Wrapped, is_installed
 from bench.selectors import SELECTORS
-from bench.tasks import TEXT, Task
+from bench.tasks import RIVALS, TEXT, Task
 from cat_core.host.patcher import attach
 from cat_core.settings import PAPER, PRESETS, CATSettings
 
@@ -26,7 +26,7 @@ LOW_STEPS = 12
 # Groups. The methods of one group form a cost-quality curve.
 OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"
 ABLATION, KNOBS, PUBLISHED = "balanced, one ingredient off", "balanced, one knob turned", "paper"
-FEWER, LAZY, EASY, RIVALS = "fewer steps", "LazyCache", "EasyCache", "rivals"
+FEWER, LAZY, EASY = "fewer steps", "LazyCache", "EasyCache"
 
 AUTOMATIC = "automatic"
 """What the node chooses for a run; the presets are the same for every run."""
@@ -137,13 +137,15 @@ def target(steps: int) -> Method:
 
 def methods(steps: int, task: Task = TEXT) -> list[Method]:
     """All methods for a target of ``steps`` steps, in the order of the tables."""
-    if task.repainted:
-        fewer = _fewer((round(count * steps / 28) for count in FEWER_OF_28), steps)
-        return _ours({AUTOMATIC: AUTOMATIC, **PRESETS}, OURS, steps) + _ours(idle(steps), ALONE, steps) + fewer
     if steps <= LOW_STEPS:
         return _ours(PRESETS, OURS, steps) + _fewer(range(steps // 2, steps), steps)
-    scaled = (round(count * steps / 28) for count in FEWER_OF_28)
+    fewer = _fewer((round(count * steps / 28) for count in FEWER_OF_28), steps)
+    lazy = [Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS]
     presets = {name: settings for name, settings in PRESETS.items() if settings is not PAPER}
+    if task is RIVALS:
+        return _ours(presets, OURS, steps) + fewer + lazy + _rivals(steps)
+    if task.repainted:
+        return _ours({AUTOMATIC: AUTOMATIC, **presets}, OURS, steps) + _ours(idle(steps), ALONE, steps) + fewer
     return [
         *_ours(presets, OURS, steps),
         *_ours(idle(steps), ALONE, steps),
@@ -152,10 +154,9 @@ def methods(steps: int, task: Task = TEXT) -> list[Method]:
         *_ours(change_settings(BALANCED, OFF), ABLATION, steps),
         *(Method(name, ABLATION, steps, BALANCED, selector=name) for name in SELECTORS),
         *_ours(change_settings(BALANCED, TURNED), KNOBS, steps),
-        *_fewer(scaled, steps),
-        *(Method(f"LazyCache {threshold:g}", LAZY, steps, None, (LAZY, threshold)) for threshold in LAZY_THRESHOLDS),
+        *fewer,
+        *lazy,
         *(Method(f"EasyCache {threshold:g}", EASY, steps, None, (EASY, threshold)) for threshold in EASY_THRESHOLDS),
-        *_rivals(steps),
     ]
 
 
@@ -196,12 +197,19 @@ def _fewer(counts: Any, steps: int) -> list[Method]:
 def _rivals(steps: int) -> list[Method]:
     """What needs an adapter, see :mod:`bench.rivals`; without what is not installed."""
     easy = [
-        Method(f"EasyCache {threshold:g}, wrapped", f"{RIVALS}/{EASY}", steps, None, (EASY, threshold), rival=Wrapped())
+        Method(
+            f"EasyCache {threshold:g}, wrapped",
+            f"{RIVALS.name}/{EASY}",
+            steps,
+            None,
+            (EASY, threshold),
+            rival=Wrapped(),
+        )
         for threshold in EASY_CACHE
     ]
     tables = CACHE_DIT if is_installed() else {}
     return easy + [
-        Method(f"cache-dit {settings.name}", f"{RIVALS}/{group}", steps, rival=settings)
+        Method(f"cache-dit {settings.name}", f"{RIVALS.name}/{group}", steps, rival=settings)
         for group, table in tables.items()
         for settings in table
     ]

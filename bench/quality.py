@@ -22,7 +22,7 @@ from bench.measuring import Benchmark, choose_pairs  # noqa: E402
 from bench.quality_document import write_document  # noqa: E402
 from bench.rivals import INSTALL, is_installed  # noqa: E402
 from bench.sampling import MATMUL, set_matmul  # noqa: E402
-from bench.tasks import TASKS, TEXT  # noqa: E402
+from bench.tasks import RIVALS, TASKS, TEXT  # noqa: E402
 
 PROMPTS = ROOT / "demo" / "prompts.txt"
 OUT = ROOT / ".dev" / "quality"
@@ -57,7 +57,7 @@ def _numbers(text: str) -> list[int]:
 def main() -> None:
     options = parse()
     lines = [line.strip() for line in options.prompt_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not is_installed():
+    if options.task == RIVALS.name and not is_installed():
         print(f"cache-dit is left out; to have it measured: {INSTALL}")
     set_matmul(options.matmul)
     benchmark = Benchmark(options, choose_pairs(lines, options.prompts, options.seeds), identify(QUALITY))

@@ -32,10 +32,12 @@ class Task:
 
 
 TEXT = Task("text", "quality", "Quality against cost")
+RIVALS = Task("rivals", "rivals", "Quality against cost, and rivals by their own code")
 TASKS = {
     task.name: task
     for task in (
         TEXT,
+        RIVALS,
         Task("distilled", "distilled", "Quality against cost, of a distilled model", cfg=1.0, distilled=True),
         Task("inpainting", "inpainting", "Quality against cost, where a fifth is repainted", repainted=0.2),
     )

@@ -7,10 +7,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.methods import EASY, RIVALS, Method, methods, target
+from bench.methods import EASY, Method, methods, target
 from bench.metrics import relative_error
 from bench.rivals import CACHE_DIT, EASY_CACHE, CacheDiT, Wrapped, WrappedTransformer
 from bench.sampling import DemoSampler
+from bench.tasks import RIVALS
 from cat_core.host.demo import LATENT_CHANNELS, MAX_WORDS, WIDTH
 from cat_core.settings import CATSettings
 
@@ -51,9 +52,10 @@ def arguments(height=SIDE, width=SIDE):
 def test_rivals_are_chosen_by_their_groups(monkeypatch):
     for installed in (True, False):
         monkeypatch.setattr("bench.methods.is_installed", lambda there=installed: there)
-        rivals = [method for method in methods(28) if f"{method.group}/{method.name}".startswith(f"{RIVALS}/")]
+        table = methods(28, RIVALS)
+        rivals = [method for method in table if method.group.startswith(f"{RIVALS.name}/")]
         assert len(rivals) == len(EASY_CACHE) + sum(map(len, CACHE_DIT.values())) * installed
-        assert len({method.name for method in methods(28)}) == len(methods(28))
+        assert len({method.name for method in table}) == len(table)
 
 
 class TestEasyCache:
