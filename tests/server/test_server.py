@@ -48,7 +48,7 @@ INPUTS = {
     },
     "CATPruningReport": {"model": None, "latent": None},
     "CATPruningCompare": {"reference": None, "image": None},
-    "CATPruningDemoLoader": {},
+    "CATPruningDemoLoader": {"variant": "base"},
 }
 OUTPUTS = {
     "CATPruning": ["MODEL"],
