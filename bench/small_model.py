@@ -37,11 +37,11 @@ def small_model() -> ModelPatcher:
     return ModelPatcher(model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
 
 
-def sample(model: ModelPatcher, sampler: str, steps: int) -> torch.Tensor:
-    """A latent by the path of the host's KSampler node, with two conditionings."""
+def sample(model: ModelPatcher, sampler: str, steps: int, cfg: float = 4.0) -> torch.Tensor:
+    """A latent by the path of the host's KSampler node, with two conditionings, one of which counts at ``cfg`` 1."""
     noise = torch.randn(1, 16, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     prompts = [_prompt(seed) for seed in (2, 3)]
-    arguments = (model, noise, steps, 4.0, sampler, "simple", *prompts, torch.zeros_like(noise))
+    arguments = (model, noise, steps, cfg, sampler, "simple", *prompts, torch.zeros_like(noise))
     return comfy.sample.sample(*arguments, disable_pbar=True, seed=1)
 
 
