@@ -216,7 +216,8 @@ def _noise_levels(model: ModelPatcher) -> list[float]:
 
 
 def _is_guided(guider: Any) -> bool:
-    return not math.isclose(getattr(guider, "cfg", 1.0), 1.0)
+    """Whether more than one prompt makes the answer; of guiders that are not the host's, that is taken for granted."""
+    return set(guider.conds) != {"positive"} and not (type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0))
 
 
 def _changes(settings: CATSettings, bounded: CATSettings) -> str:

@@ -66,18 +66,32 @@ def test_a_focus_mask_that_is_of_no_use_is_told():
     assert run.notes[0].endswith(", no focus mask")
 
 
-def without_cfg(graph, cat):
-    model = cat(graph("SmallModel"))
-    guider = graph("BasicGuider", model=model, conditioning=graph("SmallPrompt"))
-    inputs = {
-        "noise": graph("RandomNoise", noise_seed=3),
-        "sampler": graph("KSamplerSelect", sampler_name="euler"),
-        "sigmas": graph("BasicScheduler", model=model, scheduler="simple", steps=8, denoise=1.0),
-    }
-    return model, graph("SamplerCustomAdvanced", guider=guider, latent_image=graph("SmallLatent"), **inputs)
+def by_guider(kind, *prompts, **more):
+    def build(graph, cat):
+        model = cat(graph("SmallModel"))
+        given = {name: graph("SmallPrompt", seed=seed) for seed, name in enumerate(prompts)}
+        inputs = {
+            "noise": graph("RandomNoise", noise_seed=3),
+            "sampler": graph("KSamplerSelect", sampler_name="euler"),
+            "sigmas": graph("BasicScheduler", model=model, scheduler="simple", steps=8, denoise=1.0),
+        }
+        guider = graph(kind, model=model, **given, **more)
+        return model, graph("SamplerCustomAdvanced", guider=guider, latent_image=graph("SmallLatent"), **inputs)
+
+    return build
 
 
-@pytest.mark.parametrize("build", [short(8, cfg=1.0), without_cfg], ids=["CFG 1", "one prompt"])
+one_prompt = by_guider("BasicGuider", "conditioning")
+three_prompts = by_guider(
+    "DualCFGGuider", "cond1", "cond2", "negative", cfg_conds=4.0, cfg_cond2_negative=2.0, style="regular"
+)
+
+
+def test_other_guiders_are_taken_for_cfg():
+    assert side_by_side(three_prompts).run.notes[0].endswith(", forecast 0")
+
+
+@pytest.mark.parametrize("build", [short(8, cfg=1.0), one_prompt], ids=["CFG 1", "one prompt"])
 def test_without_cfg_tokens_follow_their_trend(build):
     side = side_by_side(build)
     assert side.kinds == "fffififf"
