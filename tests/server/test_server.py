@@ -226,7 +226,8 @@ def test_a_workflow_without_downloads_runs_and_leaves_steps_out(server, info, pa
     for report in reports(outputs):
         assert report["finished"]
         assert report["reasons"] == []
-        assert report["steps"]["full"] == 10
+        # what is repainted is refreshed more often
+        assert report["steps"]["full"] == (11 if path.stem == "cat_pruning_inpaint" else 10)
     assert reports(outputs)
 
 
