@@ -16,7 +16,7 @@ from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from bench.rivals import CACHE_DIT, EASY_CACHE, Rival, Wrapped, is_installed
 from bench.selectors import SELECTORS
-from bench.tasks import RIVALS, TEXT, Task
+from bench.tasks import RIVALS, SAMPLERS, TEXT, Task
 from cat_core.host.patcher import attach
 from cat_core.settings import PAPER, PRESETS, CATSettings
 
@@ -144,6 +144,8 @@ def methods(steps: int, task: Task = TEXT) -> list[Method]:
     presets = {name: settings for name, settings in PRESETS.items() if settings is not PAPER}
     if task is RIVALS:
         return _ours(presets, OURS, steps) + fewer + lazy + _rivals(steps)
+    if task is SAMPLERS:
+        return _ours(presets, OURS, steps) + fewer
     if task.repainted:
         return _ours({AUTOMATIC: AUTOMATIC, **presets}, OURS, steps) + _ours(idle(steps), ALONE, steps) + fewer
     return [

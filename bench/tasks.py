@@ -33,11 +33,13 @@ class Task:
 
 TEXT = Task("text", "quality", "Quality against cost")
 RIVALS = Task("rivals", "rivals", "Quality against cost, and rivals by their own code")
+SAMPLERS = Task("samplers", "samplers", "Quality against cost, sampler by sampler")
 TASKS = {
     task.name: task
     for task in (
         TEXT,
         RIVALS,
+        SAMPLERS,
         Task("distilled", "distilled", "Quality against cost, of a distilled model", cfg=1.0, distilled=True),
         Task("inpainting", "inpainting", "Quality against cost, where a fifth is repainted", repainted=0.2),
     )
