@@ -14,6 +14,7 @@ from cat_core.host.patcher import attach, last_report
 from contract.idle import idle_instead, relative_error
 from contract.oracle import Oracle
 from contract.test_proof import TOKENS
+from small import noise_for, sample, small_model
 from zoo import CASES
 from zoo.case import Residuals
 
@@ -181,3 +182,25 @@ def test_residuals_of_a_kind_that_a_family_does_not_know():
     control = Residuals(unknown, tokens)
     reason = idle_instead(FLUX.build(), TOKENS, lambda model: FLUX.sample(model, noise, control=control))
     assert reason == f"{IDLE_INSTEAD}: a ControlNet adds to blocks of the kind middle"
+
+
+class Wrapped(torch.nn.Module):
+    """Another node's stand-in for the transformer of a clone: nothing of it is known."""
+
+    def __init__(self, transformer):
+        super().__init__()
+        self.inner, self.dtype = transformer, transformer.dtype
+
+    def forward(self, *args, **kwargs):
+        return self.inner(*args, **kwargs)
+
+
+def test_what_another_clone_left_in_the_model_is_not_taken_for_its_own():
+    model, noise = small_model(), noise_for(1, 16, 16)
+    expected = sample(attach(model, TOKENS), noise)
+    other = model.clone()
+    other.add_object_patch("diffusion_model", Wrapped(model.get_model_object("diffusion_model")))
+    sample(other, noise)
+    pruned = attach(model, TOKENS)
+    assert torch.equal(sample(pruned, noise), expected)
+    assert last_report(pruned).reasons == []

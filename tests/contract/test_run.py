@@ -346,25 +346,3 @@ def test_reads_are_noticed(read):
     tensor = torch.ones(1)
     with no_host_reads(), pytest.raises(AssertionError):
         read(tensor)
-
-
-class Wrapped(torch.nn.Module):
-    """Another node's stand-in for the transformer of a clone: nothing of it is known."""
-
-    def __init__(self, transformer):
-        super().__init__()
-        self.inner, self.dtype = transformer, transformer.dtype
-
-    def forward(self, *args, **kwargs):
-        return self.inner(*args, **kwargs)
-
-
-def test_what_another_clone_left_in_the_model_is_not_taken_for_its_own():
-    model, noise = small_model(), noise_for(1, 16, 16)
-    expected = sample(attach(model, SETTINGS), noise)
-    other = model.clone()
-    other.add_object_patch("diffusion_model", Wrapped(model.get_model_object("diffusion_model")))
-    sample(other, noise)
-    pruned = attach(model, SETTINGS)
-    assert torch.equal(sample(pruned, noise), expected)
-    assert last_report(pruned).reasons == []
