@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfyui_version import __version__ as host_version
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,7 +24,6 @@ from bench.metrics import relative_error
 from bench.records import fingerprint
 from bench.small_model import sample, small_model
 from cat_core.host.patcher import attach, last_report
-from cat_core.report import Report
 from cat_core.settings import PRESETS, CATSettings
 from tools.host import ROOT
 
@@ -98,24 +98,21 @@ def measure() -> Behaviour:
             unpatched = sample(plain, sampler, STEPS)
             found["operations"][f"{sampler}, unpatched"] = clock.take()
             for name, settings in SETTINGS.items():
-                model, run = attach(plain, settings), f"{sampler}, {name}"
-                latent, report = sample(model, sampler, STEPS), last_report(model)
-                assert report is not None
+                run = f"{sampler}, {name}"
+                _note(found, run, attach(plain, settings), (sampler, STEPS), unpatched)
                 found["operations"][run] = clock.take()
-                _note(found, run, report, relative_error(latent, unpatched))
         for name, given in BOUNDED.items():
             unpatched = sample(plain, *given)
             for preset in ("balanced", "quality"):
-                model = attach(plain, PRESETS[preset])
-                latent, report = sample(model, *given), last_report(model)
-                assert report is not None
-                _note(found, f"{name}, {preset}", report, relative_error(latent, unpatched))
+                _note(found, f"{name}, {preset}", attach(plain, PRESETS[preset]), given, unpatched)
     return found
 
 
-def _note(found: Behaviour, run: str, report: Report, distance: float) -> None:
+def _note(found: Behaviour, run: str, model: ModelPatcher, given: tuple, unpatched: torch.Tensor) -> None:
+    latent, report = sample(model, *given), last_report(model)
+    assert report is not None
     found["tokens"][run] = [step.tokens[0] for step in report.steps]
-    found["distances"][run] = float(f"{distance:.4g}")
+    found["distances"][run] = float(f"{relative_error(latent, unpatched):.4g}")
 
 
 @contextmanager

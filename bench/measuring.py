@@ -46,7 +46,7 @@ class Benchmark:
         self.options, self.pairs, self.engine = options, pairs, engine
         self.task = TASKS[options.task]
         self.setup = setup(options.side, options.matmul, self.task)
-        self.records = Records(options.out / f"{self.task.page}.csv")
+        self.records = Records(options.out / f"{self.task.name}.csv")
         self.targets = options.out / "targets"
 
     def tasks(self) -> Iterator[tuple[Pair, str, int, list[Method]]]:

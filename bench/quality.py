@@ -9,6 +9,7 @@ prompts or seeds can be added later.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 import torch
@@ -72,7 +73,8 @@ def command(options: argparse.Namespace) -> str:
     names = ("task", "samplers", "steps", "prompts", "seeds", "side", "matmul")
     values = {name: getattr(options, name) for name in names}
     lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
-    given = " ".join(f"--{name} {','.join(map(str, items))}" for name, items in lists.items())
+    lists |= {"methods": options.methods} if any(options.methods) else {}
+    given = " ".join(f"--{name} {shlex.quote(','.join(map(str, items)))}" for name, items in lists.items())
     return f"python3.11 tools/dev.py bench-quality {given} --document"
 
 

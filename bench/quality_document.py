@@ -16,8 +16,6 @@ from bench.sampling import SCHEDULER
 from bench.statistics import Interval
 from bench.tasks import TEXT, Task
 
-FINDINGS = "{page}_findings.md"
-"""What a page begins with, written by hand."""
 MATMUL = {
     "bf16": "float32 matrix products on the CPU may round their factors to bfloat16, in all runs alike",
     "highest": "float32 matrix products are exact to float32",
@@ -39,8 +37,8 @@ def write_document(folder: Path, rows: list[Row], command: str, matmul: str, tas
         task: what was sampled.
     """
     folder.mkdir(exist_ok=True)
-    write_rows(folder / f"{task.page}.csv", rows)
-    findings = folder / FINDINGS.format(page=task.page)
+    write_rows(folder / f"{task.name}.csv", rows)
+    findings = folder / task.findings
     parts = [
         f"# {task.title}",
         findings.read_text(encoding="utf-8").strip() if findings.exists() else f"<!-- {findings.name} comes here -->",
@@ -48,11 +46,11 @@ def write_document(folder: Path, rows: list[Row], command: str, matmul: str, tas
         _reading(),
     ]
     for (sampler, steps), results in by_target(rows).items():
-        name = f"{task.page}_{sampler}_{steps}.svg"
+        name = f"{task.name}_{sampler}_{steps}.svg"
         if _is_curve(results):
             save_figure(folder / name, results, f"{sampler}, {steps} steps")
         parts.append(_section(sampler, steps, results, name))
-    (folder / f"{task.page}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / f"{task.name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def _measured(rows: list[Row], command: str, matmul: str, task: Task) -> str:
@@ -68,7 +66,7 @@ def _measured(rows: list[Row], command: str, matmul: str, task: Task) -> str:
 The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode):
 {len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {task.cfg:g}, scheduler {SCHEDULER}. {used};
 {date.today().isoformat()}; {MATMUL[matmul]}. Engine {engines} ([what it does](engine.json)).
-All numbers of every picture are in [{task.page}.csv]({task.page}.csv)."""
+All numbers of every picture are in [{task.name}.csv]({task.name}.csv)."""
 
 
 def _reading() -> str:

@@ -22,6 +22,7 @@ import torch
 from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 
 from cat_core.host.architecture import find_family
+from cat_core.host.tokens import count_tokens
 from tools.host import ROOT
 
 FOLDER = ROOT / ".dev" / "rivals"
@@ -30,6 +31,24 @@ PACKAGES = ("cache_dit", "diffusers")
 if FOLDER.is_dir():
     sys.path.insert(0, str(FOLDER))
 os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it tells of every run
+
+
+class CallCost:
+    """What a full call of a transformer computes."""
+
+    def __init__(self, transformer: torch.nn.Module):
+        family = find_family(transformer)
+        assert family is not None
+        self.cost, self.patch = family.cost(transformer), family.patch(transformer)
+
+    def tokens(self, x: torch.Tensor) -> int:
+        """Image tokens of latents [B, C, H, W]."""
+        return count_tokens([x], self.patch)
+
+    def count(self, x: torch.Tensor, context: torch.Tensor) -> int:
+        """MACs, attention included, for latents [B, C, H, W] and text [B, text tokens, width]."""
+        tokens = self.tokens(x)
+        return len(x) * self.cost.total(tokens, tokens, context.shape[1])
 
 
 class Adapter(torch.nn.Module):
@@ -41,15 +60,9 @@ class Adapter(torch.nn.Module):
 
     def __init__(self, transformer: Any):
         super().__init__()
-        family = find_family(transformer)
-        assert family is not None
-        self.cost, self.patch = family.cost(transformer), family.patch(transformer)[-1]
+        self.cost = CallCost(transformer)
         self.dtype = transformer.dtype  # the host asks for it
         self.macs = 0
-
-    def count_tokens(self, x: torch.Tensor) -> int:
-        """Image tokens of latents [B, C, H, W]."""
-        return -(-x.shape[-2] // self.patch) * -(-x.shape[-1] // self.patch)
 
 
 class WrappedTransformer(Adapter):
@@ -68,8 +81,7 @@ class WrappedTransformer(Adapter):
         return executor.execute(x.clone(), timesteps, context, y, control, options, **kwargs)
 
     def _compute(self, x, timesteps, context, y, control, options, **kwargs):
-        tokens = self.count_tokens(x)
-        self.macs += len(x) * self.cost.total(tokens, tokens, context.shape[1])
+        self.macs += self.cost.count(x, context)
         return self.transformer(x, timesteps, context, y, control, options, **kwargs)
 
 

@@ -118,9 +118,8 @@ class CachedTransformer(Adapter):
             raise RuntimeError("Both conditionings have to be in one call; is there too little memory for that?")
         self.left_out = set(range(len(self.block_macs)))
         output = self.model(x, context, y, timesteps, return_dict=False)[0]
-        tokens, text = self.count_tokens(x), context.shape[1]
-        spared = sum(self.block_macs[number](tokens, text) for number in self.left_out)
-        self.macs += len(x) * (self.cost.total(tokens, tokens, text) - spared)
+        spared = sum(self.block_macs[number](self.cost.tokens(x), context.shape[1]) for number in self.left_out)
+        self.macs += self.cost.count(x, context) - len(x) * spared
         return output
 
 

@@ -15,10 +15,9 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from bench.methods import Method
-from bench.rivals import Adapter
+from bench.rivals import Adapter, CallCost
 from bench.selectors import choose_by
 from bench.tasks import TEXT, Task
-from cat_core.host.architecture import find_family
 from cat_core.host.demo import DEMO_FILE, DISTILLED_FILE, LATENT_CHANNELS, PIXELS_PER_LATENT, load_demo
 from cat_core.host.patcher import last_report
 
@@ -45,25 +44,21 @@ class Sample:
 
 
 class TransformerCalls:
-    """Counts the calls that reach the model, and the MACs of each as a full call.
+    """Counts the MACs of the calls that reach the model, each as a full one.
 
     An innermost APPLY_MODEL wrapper, for methods without CAT Pruning: beside a wrapper it does not know there are no
     pruned steps, and its report knows its MACs.
     """
 
     def __init__(self, transformer: torch.nn.Module):
-        family = find_family(transformer)
-        assert family is not None
-        self.cost, self.patch = family.cost(transformer), family.patch(transformer)[-1]
-        self.count = self.macs = 0
+        self.cost = CallCost(transformer)
+        self.macs = 0
 
     def __call__(
         self, executor: Any, x: torch.Tensor, t: Any, c_concat=None, c_crossattn=None, *rest: Any, **more: Any
     ):
         """``x`` [B, C, H, W] and ``c_crossattn`` [B, text tokens, width], as the host's model gets them."""
-        tokens = -(-x.shape[-2] // self.patch) * -(-x.shape[-1] // self.patch)
-        self.count += 1
-        self.macs += len(x) * self.cost.total(tokens, tokens, c_crossattn.shape[1])
+        self.macs += self.cost.count(x, c_crossattn)
         return executor(x, t, c_concat, c_crossattn, *rest, **more)
 
 

@@ -10,8 +10,7 @@ class Task:
     """One way in which pictures are made, that all methods are compared in.
 
     Attributes:
-        name: of the command line.
-        page: of documentation.
+        name: of the command line, and of its page and rows.
         title: of the page.
         cfg: guidance scale.
         distilled: whether by the demo model's distilled variant.
@@ -19,11 +18,15 @@ class Task:
     """
 
     name: str
-    page: str
     title: str
     cfg: float = 4.0
     distilled: bool = False
     repainted: float = 0.0
+
+    @property
+    def findings(self) -> str:
+        """The file that its page begins with, written by hand."""
+        return f"{self.name}_findings.md"
 
     def recipe(self) -> str:
         """All that a sample depends on, as text; what came later is left out where it is not used."""
@@ -31,16 +34,16 @@ class Task:
         return f"{self.cfg}{' distilled' if self.distilled else ''}{part}"
 
 
-TEXT = Task("text", "quality", "Quality against cost")
-RIVALS = Task("rivals", "rivals", "Quality against cost, and rivals by their own code")
-SAMPLERS = Task("samplers", "samplers", "Quality against cost, sampler by sampler")
+TEXT = Task("quality", "Quality against cost")
+RIVALS = Task("rivals", "Quality against cost, and rivals by their own code")
+SAMPLERS = Task("samplers", "Quality against cost, sampler by sampler")
 TASKS = {
     task.name: task
     for task in (
         TEXT,
         RIVALS,
         SAMPLERS,
-        Task("distilled", "distilled", "Quality against cost, of a distilled model", cfg=1.0, distilled=True),
-        Task("inpainting", "inpainting", "Quality against cost, where a fifth is repainted", repainted=0.2),
+        Task("distilled", "Quality against cost, of a distilled model", cfg=1.0, distilled=True),
+        Task("inpainting", "Quality against cost, where a fifth is repainted", repainted=0.2),
     )
 }

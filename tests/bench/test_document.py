@@ -5,10 +5,10 @@ import re
 import pytest
 
 from bench.methods import FEWER, LAZY, OURS, PUBLISHED
-from bench.quality_document import FINDINGS, write_document
+from bench.quality_document import write_document
 from bench.records import Row, read_rows
 from bench.results import Results, by_target
-from bench.tasks import TASKS
+from bench.tasks import TASKS, TEXT
 
 
 def row(prompt, method, group, cost, psnr, seed=0, **more):
@@ -81,10 +81,10 @@ def test_rows_of_a_table_have_the_same_number_of_cells(tmp_path):
 
 
 def test_findings_come_first_and_are_kept(tmp_path):
-    (tmp_path / FINDINGS.format(page="quality")).write_text("It is better.\n", encoding="utf-8")
+    (tmp_path / TEXT.findings).write_text("It is better.\n", encoding="utf-8")
     write_document(tmp_path, rows(), "make it", "bf16")
     assert (tmp_path / "quality.md").read_text(encoding="utf-8").startswith("# Quality against cost\n\nIt is better.\n")
-    assert (tmp_path / FINDINGS.format(page="quality")).read_text(encoding="utf-8") == "It is better.\n"
+    assert (tmp_path / TEXT.findings).read_text(encoding="utf-8") == "It is better.\n"
 
 
 def test_the_page_names_engines_and_hosts(tmp_path):
@@ -98,10 +98,10 @@ def test_the_page_names_engines_and_hosts(tmp_path):
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_each_task_has_a_page_of_its_own(tmp_path, task):
     write_document(tmp_path, rows(), "make it", "bf16", task)
-    text = (tmp_path / f"{task.page}.md").read_text(encoding="utf-8")
+    text = (tmp_path / f"{task.name}.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {task.title}\n")
     assert f"CFG {task.cfg:g}, " in text
-    assert read_rows(tmp_path / f"{task.page}.csv") == rows()
+    assert read_rows(tmp_path / f"{task.name}.csv") == rows()
 
 
 def test_the_same_rows_give_the_same_files(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from bench import engine
 from bench.engine import QUALITY, SPEED, identify, read_written, same, version
-from bench.quality_document import FINDINGS, write_document
+from bench.quality_document import write_document
 from bench.records import read_rows
 from bench.tasks import TASKS
 from tools.host import ROOT
@@ -44,21 +44,20 @@ pages = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
 @pages
 def test_every_row_of_a_quality_page_is_of_this_engine(task):
-    rows = read_rows(DOCS / f"{task.page}.csv")
+    rows = read_rows(DOCS / f"{task.name}.csv")
     assert {row.engine for row in rows} == {"", version(QUALITY)}
-    assert f"Engine `{version(QUALITY)}` (" in (DOCS / f"{task.page}.md").read_text(encoding="utf-8")
+    assert f"Engine `{version(QUALITY)}` (" in (DOCS / f"{task.name}.md").read_text(encoding="utf-8")
 
 
 @pages
 def test_a_quality_page_and_its_curves_are_made_of_its_rows_and_findings(tmp_path, task):
-    findings = FINDINGS.format(page=task.page)
-    shutil.copy(DOCS / findings, tmp_path)
-    write_document(tmp_path, read_rows(DOCS / f"{task.page}.csv"), "", "bf16", task)
-    made, there = ((folder / f"{task.page}.md").read_text(encoding="utf-8") for folder in (tmp_path, DOCS))
+    shutil.copy(DOCS / task.findings, tmp_path)
+    write_document(tmp_path, read_rows(DOCS / f"{task.name}.csv"), "", "bf16", task)
+    made, there = ((folder / f"{task.name}.md").read_text(encoding="utf-8") for folder in (tmp_path, DOCS))
     for part in (0, 2):
         # what lies between says how and when it was measured
         assert re.split(r"\n(?=## How )", made)[part] == re.split(r"\n(?=## How )", there)[part]
-    drawn = [{path.name for path in folder.glob(f"{task.page}_*.svg")} for folder in (tmp_path, DOCS)]
+    drawn = [{path.name for path in folder.glob(f"{task.name}_*.svg")} for folder in (tmp_path, DOCS)]
     assert drawn[0] == drawn[1]
 
 

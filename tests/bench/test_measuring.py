@@ -4,22 +4,16 @@ import argparse
 from dataclasses import replace
 
 import pytest
-import torch
 
 import bench.measuring
 from bench.measuring import Benchmark, choose_pairs
 from bench.methods import FEWER, OURS, Method
 from cat_core.settings import CATSettings
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs_nodes")
 LINES = [f"prompt {i}" for i in range(64)]
 SETTINGS = CATSettings(warmup_steps=1, refresh_interval=2, keep_ratio=0.0)
 TABLE = [Method("idle", OURS, 4, SETTINGS), Method("2 steps", FEWER, 2), Method("3 steps", FEWER, 3)]
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs_nodes():
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture
@@ -31,7 +25,7 @@ def table(monkeypatch):
 
 
 def benchmark(folder, pairs=2, engine="this", **options):
-    given = {"samplers": ["euler"], "steps": [4], "methods": [""], "side": 16, "matmul": "highest", "task": "text"}
+    given = {"samplers": ["euler"], "steps": [4], "methods": [""], "side": 16, "matmul": "highest", "task": "quality"}
     given |= {"out": folder, **options}
     return Benchmark(argparse.Namespace(**given), choose_pairs(["owl on blue", "red apple on teal"], pairs, 1), engine)
 

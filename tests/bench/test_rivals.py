@@ -10,25 +10,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.methods import EASY, Method, methods, target
 from bench.metrics import relative_error
 from bench.rivals import CACHE_DIT, EASY_CACHE, CacheDiT, Wrapped, WrappedTransformer
-from bench.sampling import DemoSampler
 from bench.tasks import RIVALS
 from cat_core.host.demo import LATENT_CHANNELS, MAX_WORDS, WIDTH
 from cat_core.settings import CATSettings
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs_nodes")
 STEPS, SIDE = 12, 16
 BOTH = {"transformer_options": {"cond_or_uncond": [1, 0]}}
-
-
-@pytest.fixture(scope="module")
-def host():
-    with torch.inference_mode():
-        return DemoSampler(SIDE)
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs_nodes():
-    with torch.inference_mode():
-        yield
 
 
 def sampled(host, **knobs):

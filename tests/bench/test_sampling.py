@@ -15,20 +15,9 @@ from cat_core.host.architecture import find_family
 from cat_core.host.demo import MAX_WORDS
 from cat_core.settings import CATSettings
 
+pytestmark = pytest.mark.usefixtures("as_the_host_runs_nodes")
 STEPS, SIDE = 6, 16
 TOKENS = (SIDE // 2) ** 2
-
-
-@pytest.fixture(scope="module")
-def host():
-    with torch.inference_mode():
-        return DemoSampler(SIDE)
-
-
-@pytest.fixture(autouse=True)
-def _as_the_host_runs_nodes():
-    with torch.inference_mode():
-        yield
 
 
 def sampled(host, **knobs):
