@@ -64,6 +64,24 @@ class Graph:
         inputs["latent_image"] = inputs.get("latent_image") or self("SmallLatent")
         return self("KSampler", model=model, **{**sampling, **inputs})
 
+    def custom(self, guider: Output, sigmas: Output, latent: Output | None = None) -> Output:
+        """The stock custom sampler: euler of a 16 x 16 latent, unless said."""
+        return self(
+            "SamplerCustomAdvanced",
+            noise=self("RandomNoise", noise_seed=3),
+            guider=guider,
+            sampler=self("KSamplerSelect", sampler_name="euler"),
+            sigmas=sigmas,
+            latent_image=latent or self("SmallLatent"),
+        )
+
+    def part(self, model: Output, latent: Output, steps: int, start: int, end: int, noise="enable", rest="disable"):
+        """A part of a run of the stock advanced sampler: ``noise`` is whether it adds some, ``rest`` leaves some."""
+        prompts = {"positive": self("SmallPrompt", seed=1), "negative": self("SmallPrompt", seed=2)}
+        inputs = {"add_noise": noise, "noise_seed": 3, "steps": steps, "cfg": 4.0, "return_with_leftover_noise": rest}
+        inputs |= {"sampler_name": "euler", "scheduler": "simple", "start_at_step": start, "end_at_step": end}
+        return self("KSamplerAdvanced", model=model, latent_image=latent, **inputs, **prompts)
+
     def run(self, *outputs: Output) -> list[Any]:
         """Values of the outputs; latents as tensors.
 

@@ -191,13 +191,8 @@ def guider(kind, **inputs) -> Build:
     def build(graph, cat):
         model = cat(graph("SmallModel"))
         given = {name: prompt(graph, value) if type(value) is int else value for name, value in inputs.items()}
-        parts = {
-            "noise": graph("RandomNoise", noise_seed=3),
-            "guider": graph(kind, model=model, **given),
-            "sampler": graph("KSamplerSelect", sampler_name="euler"),
-            "sigmas": graph("BasicScheduler", model=model, scheduler="simple", steps=STEPS),
-        }
-        return model, graph("SamplerCustomAdvanced", latent_image=graph("SmallLatent", batch=2), **parts)
+        sigmas = graph("BasicScheduler", model=model, scheduler="simple", steps=STEPS)
+        return model, graph.custom(graph(kind, model=model, **given), sigmas, graph("SmallLatent", batch=2))
 
     return build
 

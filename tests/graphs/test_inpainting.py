@@ -15,8 +15,11 @@ REPAINTED = {"keep_ratio": 0.0, "refresh_interval": 4}
 SAME = 1e-4
 
 
-def painting(left=40, size=32, strength=1.0, change=None, automatic=True):
-    """A graph that repaints a square of a picture of 128 x 128; ``change`` is a node between model and sampler."""
+def painting(left=40, size=32, strength=1.0, change=None, automatic=True, **latent_of):
+    """A graph that repaints a square of a picture, of 128 x 128 unless said.
+
+    ``change`` is a node between model and sampler, ``latent_of`` the inputs of the latent.
+    """
 
     def build(graph, cat):
         model = graph("SmallModel")
@@ -28,7 +31,7 @@ def painting(left=40, size=32, strength=1.0, change=None, automatic=True):
         empty = graph("SolidMask", value=0.0, width=128, height=128)
         square = graph("SolidMask", value=strength, width=size, height=size)
         mask = graph("MaskComposite", destination=empty, source=square, x=left, y=left, operation="add")
-        latent = graph("SetLatentNoiseMask", samples=graph("SmallLatent", picture=True), mask=mask)
+        latent = graph("SetLatentNoiseMask", samples=graph("SmallLatent", picture=True, **latent_of), mask=mask)
         return patched, graph.ksampler(patched, steps=STEPS, latent_image=latent)
 
     return build
@@ -64,6 +67,14 @@ def test_where_there_is_nothing_to_single_out_it_is_balanced(build):
     assert NOTE not in side.run.notes
     assert side.run.count("pruned") > 0
     assert {int(step.selected.sum()) for step in side.run.steps if step.kind == "pruned"} == {48}
+
+
+def test_pictures_of_a_batch_that_are_not_square_equal_their_dense_run():
+    build = painting(batch=2, height=12, width=20)
+    side = side_by_side(build)
+    assert side.run.notes == [NOTE]
+    assert side.run.count("pruned") > 0
+    assert relative(side.pruned, dense(build, side.run, **REPAINTED)) < SAME
 
 
 def test_what_is_not_repainted_stays():

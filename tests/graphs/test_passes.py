@@ -68,14 +68,7 @@ class Wiring:
         return self.graph.ksampler(model or self.cat(self.model), **{"steps": STEPS, **inputs})
 
     def custom(self, guider, latent=None, sigmas=None, **inputs):
-        return self(
-            "SamplerCustomAdvanced",
-            noise=self("RandomNoise", noise_seed=3),
-            guider=self(guider, **inputs),
-            sampler=self("KSamplerSelect", sampler_name="euler"),
-            sigmas=sigmas or self.sigmas(),
-            latent_image=latent or self("SmallLatent"),
-        )
+        return self.graph.custom(self(guider, **inputs), sigmas or self.sigmas(), latent)
 
 
 def mask(wiring, value=1.0, width=128, height=128):
@@ -85,17 +78,10 @@ def mask(wiring, value=1.0, width=128, height=128):
     return wiring("MaskComposite", destination=whole, source=half, x=0, y=0, operation="add")
 
 
-def advanced(wiring, model, latent, start, end, noise="enable", rest="disable"):
-    inputs = {"add_noise": noise, "noise_seed": 3, "steps": STEPS, "cfg": 4.0, "return_with_leftover_noise": rest}
-    inputs |= {"sampler_name": "euler", "scheduler": "simple", "start_at_step": start, "end_at_step": end}
-    prompts = {"positive": wiring.prompt(1), "negative": wiring.prompt(2)}
-    return wiring("KSamplerAdvanced", model=model, latent_image=latent, **inputs, **prompts)
-
-
 def in_two_halves(wiring):
     model = wiring.cat(wiring.model)
-    first = advanced(wiring, model, wiring("SmallLatent"), 0, 6, rest="enable")
-    return advanced(wiring, model, first, 6, 10000, noise="disable")
+    first = wiring.graph.part(model, wiring("SmallLatent"), STEPS, 0, 6, rest="enable")
+    return wiring.graph.part(model, first, STEPS, 6, 10000, noise="disable")
 
 
 def upscaled(wiring):
@@ -165,7 +151,7 @@ ITEMS = {
     "odd sizes": Item(lambda w: w.ksampler(latent_image=w("SmallLatent", batch=2, height=13, width=19))),
     "two halves of KSamplerAdvanced": Item(in_two_halves, HALVES),
     "part of the steps": Item(
-        lambda w: advanced(w, w.cat(w.model), w("SmallLatent", picture=True), 3, 10, rest="enable"),
+        lambda w: w.graph.part(w.cat(w.model), w("SmallLatent", picture=True), STEPS, 3, 10, rest="enable"),
         {"tokens": ["fffpfpf"], "idle": ["ffffiff"]},
     ),
     "split sigmas": Item(split_sigmas, HALVES),

@@ -70,13 +70,8 @@ def by_guider(kind, *prompts, **more):
     def build(graph, cat):
         model = cat(graph("SmallModel"))
         given = {name: graph("SmallPrompt", seed=seed) for seed, name in enumerate(prompts)}
-        inputs = {
-            "noise": graph("RandomNoise", noise_seed=3),
-            "sampler": graph("KSamplerSelect", sampler_name="euler"),
-            "sigmas": graph("BasicScheduler", model=model, scheduler="simple", steps=8, denoise=1.0),
-        }
-        guider = graph(kind, model=model, **given, **more)
-        return model, graph("SamplerCustomAdvanced", guider=guider, latent_image=graph("SmallLatent"), **inputs)
+        sigmas = graph("BasicScheduler", model=model, scheduler="simple", steps=8)
+        return model, graph.custom(graph(kind, model=model, **given, **more), sigmas)
 
     return build
 
@@ -101,26 +96,9 @@ def test_without_cfg_tokens_follow_their_trend(build):
 
 def test_two_samplers_that_share_a_run_are_known_by_its_steps():
     def build(graph, cat):
-        model, latent = cat(graph("SmallModel")), graph("SmallLatent")
-        prompts = {"positive": graph("SmallPrompt", seed=1), "negative": graph("SmallPrompt", seed=2)}
-        for start, end in ((0, 10), (10, 20)):
-            first = start == 0
-            latent = graph(
-                "KSamplerAdvanced",
-                model=model,
-                add_noise="enable" if first else "disable",
-                noise_seed=3,
-                steps=20,
-                cfg=4.0,
-                sampler_name="euler",
-                scheduler="simple",
-                latent_image=latent,
-                start_at_step=start,
-                end_at_step=end,
-                return_with_leftover_noise="enable" if first else "disable",
-                **prompts,
-            )
-        return model, latent
+        model = cat(graph("SmallModel"))
+        first = graph.part(model, graph("SmallLatent"), 20, 0, 10, rest="enable")
+        return model, graph.part(model, first, 20, 10, 20, noise="disable")
 
     side = side_by_side(build)
     # neither is held as ten wide steps are
