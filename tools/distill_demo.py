@@ -3,7 +3,7 @@
 The teacher's guided pictures of 16 euler steps are kept as trajectories. The student learns, at each of its 8 noise
 levels, the mean velocity to the next one (the target of progressive distillation, arXiv 2202.00512 section 3). What it
 learns is a low-rank difference of the transformer's linear layers (LoRA, arXiv 2106.09685), which is shipped as such.
-All three resume; ``teach`` and ``train`` may run side by side, each on a core for half an hour and more.
+``teach`` and ``train`` resume, and may run side by side, each on a core for half an hour and more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,7 +31,8 @@ from cat_core.host import demo  # noqa: E402
 from tools.demo_data import random_scene  # noqa: E402
 from tools.train_demo import DemoNetwork  # noqa: E402
 
-STATE = ROOT / ".dev" / "distil"
+FOLDER = ROOT / ".dev" / "distil"
+STATE = FOLDER / "state.pt"
 STEPS, TEACHER_STEPS, CFG = 8, 16, 4.0
 SIDE = 64
 TRAJECTORIES, ITERATIONS, BATCH = 200, 700, 4
@@ -78,9 +78,9 @@ def teach() -> None:
     """Write the trajectories that are missing: latents [STEPS + 1, 16, SIDE, SIDE] in the model's scale, and words."""
     network, tokenizer = load_network()
     sigmas = find_sigmas(TEACHER_STEPS)
-    STATE.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     for n in tqdm(range(TRAJECTORIES), desc="trajectories"):
-        path = STATE / f"{n:05}.safetensors"
+        path = FOLDER / f"{n:05}.safetensors"
         if path.exists():
             continue
         words = [tokenizer.encode(random_scene(np.random.default_rng([n])).caption), tokenizer.encode("")]
@@ -92,7 +92,12 @@ def teach() -> None:
             states.append(x)
         tensors = {"x": torch.cat(states)[:: TEACHER_STEPS // STEPS].half(), "words": torch.tensor(words[:1])}
         save_file(tensors, path.with_suffix(".new"))
-        os.replace(path.with_suffix(".new"), path)
+        path.with_suffix(".new").replace(path)
+
+
+def trajectories() -> list[Path]:
+    """The files that are there."""
+    return sorted(FOLDER.glob("*.safetensors"))
 
 
 def draw_batch(iteration: int, sigmas: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -101,7 +106,8 @@ def draw_batch(iteration: int, sigmas: torch.Tensor) -> tuple[torch.Tensor, ...]
     Iteration i is the same in every run once all trajectories are there.
     """
     rng = np.random.default_rng([iteration])
-    files = rng.choice(sorted(STATE.glob("*.safetensors")), BATCH, replace=False)
+    there = trajectories()
+    files = [there[number] for number in rng.choice(len(there), BATCH, replace=False)]
     levels = (iteration * BATCH + np.arange(BATCH)) % STEPS
     now, following, words = [], [], []
     for path, level in zip(files, levels, strict=True):
@@ -116,7 +122,7 @@ def draw_batch(iteration: int, sigmas: torch.Tensor) -> tuple[torch.Tensor, ...]
 
 
 def make_student(network: DemoNetwork) -> list[torch.nn.Parameter]:
-    """Give each linear layer of the transformer a difference to learn; return all there is to train."""
+    """Give each linear layer of the transformer a difference to learn; return all factors."""
     torch.manual_seed(0)
     learned = []
     for module in [m for m in network.model.modules() if isinstance(m, torch.nn.Linear)]:
@@ -143,11 +149,9 @@ def train() -> None:
     sigmas = find_sigmas(STEPS)
     learned = make_student(network)
     optimiser = torch.optim.AdamW(learned, lr=RATE, betas=(0.9, 0.99), weight_decay=0)
-    state_path, done, loss = STATE / "state.pt", 0, float("nan")
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        for parameter, value in zip(learned, state["learned"], strict=True):
-            parameter.data.copy_(value)
+    done, loss = 0, float("nan")
+    if STATE.exists():
+        state = load_state(learned)
         optimiser.load_state_dict(state["optimiser"])
         done, loss = state["done"], state["loss"]
     bar = tqdm(range(done, ITERATIONS), initial=done, total=ITERATIONS, desc="student")
@@ -164,18 +168,23 @@ def train() -> None:
         bar.set_postfix(loss=f"{loss:.4f}")
         if (i + 1) % 50 == 0 or i + 1 == ITERATIONS:
             state = {"learned": learned, "optimiser": optimiser.state_dict(), "done": i + 1, "loss": loss}
-            torch.save(state, state_path.with_suffix(".new"))
-            os.replace(state_path.with_suffix(".new"), state_path)
+            torch.save(state, STATE.with_suffix(".new"))
+            STATE.with_suffix(".new").replace(STATE)
 
 
-def export(path: Path) -> None:
-    """Write the learned difference as a LoRA file in bfloat16, with what it was trained to as metadata."""
-    network, _ = load_network()
-    learned = make_student(network)
-    state = torch.load(STATE / "state.pt", weights_only=True)
+def load_state(learned: list[torch.nn.Parameter]) -> dict:
+    """What ``train`` saved, with its factors put into ``learned``."""
+    state = torch.load(STATE, weights_only=True)
     for parameter, value in zip(learned, state["learned"], strict=True):
         parameter.data.copy_(value)
-    training = {"iterations": state["done"], "loss": state["loss"], "trajectories": len(list(STATE.glob("*.saf*")))}
+    return state
+
+
+def export() -> None:
+    """Write the learned difference as a LoRA file in bfloat16, with what it was trained to as metadata."""
+    network, _ = load_network()
+    state, path = load_state(make_student(network)), demo.DISTILLED_FILE
+    training = {"iterations": state["done"], "loss": state["loss"], "trajectories": len(trajectories())}
     metadata = {"format": "pt", "training": json.dumps(training), "license": "MIT (see demo/README.md)"}
     save_file({name: factor.bfloat16().contiguous() for name, factor in differences(network).items()}, path, metadata)
     print(f"wrote {path.name}: {path.stat().st_size / 1e6:.1f} MB, {training}")
@@ -183,12 +192,9 @@ def export(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=["teach", "train", "export"])
-    task = parser.parse_args().task
-    if task == "export":
-        export(demo.DISTILLED_FILE)
-    else:
-        {"teach": teach, "train": train}[task]()
+    tasks = {"teach": teach, "train": train, "export": export}
+    parser.add_argument("task", choices=list(tasks))
+    tasks[parser.parse_args().task]()
 
 
 if __name__ == "__main__":
