@@ -1,7 +1,7 @@
 """Inpainting: between refreshes what is repainted is computed, and a ring around it.
 
 Of all else the host puts the given picture back at every step (``comfy/samplers.py: KSamplerX0Inpaint``). It counts for
-its keys and values alone, and those nearby count most: the measurements are in docs/quality_findings.md.
+its keys and values alone, and those nearby count most: the measurements are in docs/inpainting.md.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _choose_settings(
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
-    noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
+    noise_mask = _first("denoise_mask", args, kwargs)
     run = _start(guider, attachment, tuple(noise.shape), sampler, sigmas.tolist(), noise_mask)
     # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
     options = guider.model_options["transformer_options"]
@@ -254,14 +254,18 @@ def _warning() -> Iterator[None]:
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args: Any, **kwargs: Any) -> Any:
     """The host plans its memory here: tell it of the caches."""
-    # the host gives them by name, other nodes' wrappers may hand them on by place
-    model_options = kwargs.get("model_options", args[0] if args else None)
+    model_options = _first("model_options", args, kwargs)
     run = (model_options or {}).get("transformer_options", {}).get(KEY)
     if run is not None and run.active:
         evaluated = [cond for name, part in conds.items() if name not in run.left_out for cond in part]
         needed = run.pruning.estimate_bytes(noise_shape, evaluated, model.model)
         noise_shape = inflate_noise_shape(noise_shape, needed, model.model)
     return executor(model, noise_shape, conds, *args, **kwargs)
+
+
+def _first(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """The first of further arguments, or None: hosts give it by name or place, and other nodes may hand it on so."""
+    return kwargs.get(name, args[0] if args else None)
 
 
 def _predict_noise(executor, x, timestep, model_options: dict | None = None, *args: Any, **kwargs: Any) -> torch.Tensor:
