@@ -10,11 +10,11 @@ import torch
 from comfyui_version import __version__ as host_version
 from tqdm import tqdm
 
-from bench.methods import Method, methods, target
+from bench.methods import TARGET, Method, methods, target
 from bench.metrics import compare_pictures, relative_error
 from bench.records import Records, Row, fingerprint
 from bench.sampling import DemoSampler, Sample, setup
-from bench.tasks import TASKS
+from bench.tasks import CONVERGED_SAMPLER, TASKS
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Benchmark:
         for pair in self.pairs:
             for sampler in self.options.samplers:
                 for steps in self.options.steps:
-                    wanted = [method for method in methods(steps, self.task) if self._wants(method)]
+                    wanted = [method for method in methods(steps, self.task, sampler) if self._wants(method)]
                     missing = [m for m in wanted if not self._has(m, sampler, steps, pair)]
                     if missing:
                         yield pair, sampler, steps, missing
@@ -80,12 +80,13 @@ class Benchmark:
         host = DemoSampler(self.options.side, self.task)
         bar = tqdm(total=sum(len(missing) for *_, missing in tasks), unit="picture", smoothing=0.02)
         for pair, sampler, steps, missing in tasks:
-            reference = self._target(host, pair, sampler, steps)
+            full = self._target(host, pair, sampler, steps)
+            converged = self.task.converged and self._target(host, pair, CONVERGED_SAMPLER, self.task.converged)
             for method in missing:
                 bar.set_description(f"{sampler} {steps}, {pair.prompt[:24]}, {method.name}")
                 self.records.append(
                     self._twin(pair, sampler, steps, method)
-                    or self._measure(host, pair, sampler, steps, method, reference)
+                    or self._measure(host, pair, sampler, steps, method, full, converged or full)
                 )
                 bar.update()
         bar.close()
@@ -104,16 +105,25 @@ class Benchmark:
 
     def _twin(self, pair: Pair, sampler: str, steps: int, method: Method) -> Row | None:
         """The measurement of another method that does the same under another name, if there is one."""
-        for other in methods(steps, self.task):
+        for other in methods(steps, self.task, sampler):
             if other.recipe() == method.recipe() and self._has(other, sampler, steps, pair):
                 row = self.records.rows[sampler, steps, pair.prompt, pair.seed, other.name]
                 return replace(row, method=method.name, group=method.group)
         return None
 
     def _measure(
-        self, host: DemoSampler, pair: Pair, sampler: str, steps: int, method: Method, reference: Sample
+        self,
+        host: DemoSampler,
+        pair: Pair,
+        sampler: str,
+        steps: int,
+        method: Method,
+        full: Sample,
+        reference: Sample,
     ) -> Row:
-        sample = host.sample(method, sampler, pair.prompt, pair.seed)
+        """Compare with ``reference``, and with the cost of ``full``."""
+        done = full if method.group == TARGET else None
+        sample = done or host.sample(method, method.sampler or sampler, pair.prompt, pair.seed)
         return Row(
             sampler=sampler,
             target_steps=steps,
@@ -125,7 +135,7 @@ class Benchmark:
             fingerprint=self._fingerprint(method),
             engine=self._engine(method),
             host=host_version,
-            cost=sample.macs / reference.macs,
+            cost=sample.macs / full.macs,
             latent_error=relative_error(host.model_latent(sample.latent), host.model_latent(reference.latent)),
             note=sample.note,
             **compare_pictures(host.picture(sample.latent), host.picture(reference.latent)),
@@ -137,7 +147,7 @@ class Benchmark:
             self.records.rows[sampler, steps, pair.prompt, pair.seed, method.name]
             for sampler in self.options.samplers
             for steps in self.options.steps
-            for method in methods(steps, self.task)
+            for method in methods(steps, self.task, sampler)
             for pair in self.pairs
             if self._has(method, sampler, steps, pair)
         ]

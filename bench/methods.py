@@ -27,6 +27,8 @@ LOW_STEPS = 12
 OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, forecast and tokens"
 ABLATION, KNOBS, PUBLISHED = "balanced, one ingredient off", "balanced, one knob turned", "paper"
 FEWER, LAZY, EASY = "fewer steps", "LazyCache", "EasyCache"
+OTHERS = "other solvers"
+TARGET = "target"
 
 AUTOMATIC = "automatic"
 """What the node chooses for a run; the presets are the same for every run."""
@@ -75,6 +77,10 @@ LAZY_THRESHOLDS = (0.05, 0.1, 0.2)
 EASY_THRESHOLDS = (0.2,)
 CACHES = {LAZY: LazyCacheNode, EASY: EasyCacheNode}
 FEWER_OF_28 = (8, 10, 12, 14, 16, 18, 22)
+DETERMINISTIC = ("euler", "dpmpp_2m", "res_multistep", "deis", "ipndm", "uni_pc")
+"""Solvers of one and the same equation: what one of them reaches, others may with less."""
+COMPUTED = {28: 14, 20: 10, 12: 8, 8: 6}
+"""Steps that *balanced* computes, by the steps of its run."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Method:
         cache: the host's caching node (a key of ``CACHES``) and its reuse threshold; None without one.
         selector: what chooses tokens instead of CAT Pruning's own ranking, see :mod:`bench.selectors`.
         rival: what stands in the transformer's place for a rival that does not serve the demo model as it is.
+        sampler: another than the target's, or None.
     """
 
     name: str
@@ -98,6 +105,7 @@ class Method:
     cache: tuple[str, float] | None = None
     selector: str | None = None
     rival: Rival | None = None
+    sampler: str | None = None
 
     @property
     def ours(self) -> bool:
@@ -127,16 +135,19 @@ class Method:
         # what came later is left out where it is not used, so that rows of before still count
         parts += [] if self.selector is None else [self.selector]
         parts += [] if self.rival is None else self.rival.recipe()
+        parts += [] if self.sampler is None else [self.sampler]
         return json.dumps(parts)
 
 
 def target(steps: int) -> Method:
     """The un-accelerated run that all methods are compared with."""
-    return Method("un-accelerated", "target", steps)
+    return Method("un-accelerated", TARGET, steps)
 
 
-def methods(steps: int, task: Task = TEXT) -> list[Method]:
-    """All methods for a target of ``steps`` steps, in the order of the tables."""
+def methods(steps: int, task: Task = TEXT, sampler: str = "euler") -> list[Method]:
+    """All methods for a target of ``steps`` steps of a sampler, in the order of the tables."""
+    if task.of_solvers:
+        return _solvers(steps, task, sampler)
     if steps <= LOW_STEPS:
         return _ours(PRESETS, OURS, steps) + _fewer(range(steps // 2, steps), steps)
     fewer = _fewer((round(count * steps / 28) for count in FEWER_OF_28), steps)
@@ -194,6 +205,22 @@ def _ours(table: Mapping[str, CATSettings | str], group: str, steps: int) -> lis
 
 def _fewer(counts: Any, steps: int) -> list[Method]:
     return [Method(f"{count} steps", FEWER, count) for count in counts if count < steps]
+
+
+def _solvers(steps: int, task: Task, sampler: str) -> list[Method]:
+    """Presets, fewer steps, and as many of other solvers as *balanced* computes."""
+    computed = COMPUTED.get(steps, steps // 2)
+    if steps > LOW_STEPS:
+        ours, counts = ("quality", "balanced"), [round(count * steps / 28) for count in (10, 14, 18)]
+    else:
+        ours, counts = ("quality",), [computed]  # which is what all presets are there
+    others = [other for other in DETERMINISTIC if sampler in DETERMINISTIC and other != sampler]
+    return [
+        *([target(steps)] if task.converged else []),
+        *_ours({name: PRESETS[name] for name in ours}, OURS, steps),
+        *_fewer(counts, steps),
+        *(Method(f"{computed} steps of {other}", OTHERS, computed, sampler=other) for other in others),
+    ]
 
 
 def _rivals(steps: int) -> list[Method]:

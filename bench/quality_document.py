@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from bench.methods import ALONE, BETWEEN, FEWER, LAZY, OURS, PUBLISHED
+from bench.methods import ALONE, BETWEEN, FEWER, LAZY, OTHERS, OURS, PUBLISHED
 from bench.quality_figure import save_figure
 from bench.records import Row, write_rows
 from bench.results import Results, by_target
 from bench.sampling import SCHEDULER
 from bench.statistics import Interval
-from bench.tasks import TEXT, Task
+from bench.tasks import CONVERGED_SAMPLER, TEXT, Task
 
 MATMUL = {
     "bf16": "float32 matrix products on the CPU may round their factors to bfloat16, in all runs alike",
@@ -43,7 +43,7 @@ def write_document(folder: Path, rows: list[Row], command: str, matmul: str, tas
         f"# {task.title}",
         findings.read_text(encoding="utf-8").strip() if findings.exists() else f"<!-- {findings.name} comes here -->",
         _measured(rows, command, matmul, task),
-        _reading(),
+        _reading(task),
     ]
     for (sampler, steps), results in by_target(rows).items():
         name = f"{task.name}_{sampler}_{steps}.svg"
@@ -69,10 +69,13 @@ The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text E
 All numbers of every picture are in [{task.name}.csv]({task.name}.csv)."""
 
 
-def _reading() -> str:
+def _reading(task: Task) -> str:
+    target = "un-accelerated one of the same sampler, steps, prompt and seed"
+    if task.converged:
+        target = f"un-accelerated one of {task.converged} steps of {CONVERGED_SAMPLER}, of the same prompt and seed"
     return f"""## How to read the tables
 
-Every picture is compared with the un-accelerated one of the same sampler, steps, prompt and seed.
+Every picture is compared with the {target}.
 
 - **n**: pictures. Methods with fewer than others were measured on a part of them: compare their Δ, not their means.
 - **Cost**: multiply-accumulates of the run, attention included, over those of the un-accelerated run; what that is in
@@ -131,18 +134,20 @@ def _cells(results: Results, method: str) -> list[str]:
 
 
 def _rivals(results: Results) -> str:
-    """PSNR of this project's settings and combinations against every rival's curve and the paper; empty without any."""
+    """PSNR of this project's settings and combinations against rivals' curves and single rivals; empty without any."""
     rivals = [group for group in RIVALS if len(results.methods(group)) > 1]
-    papers = results.methods(PUBLISHED)
+    single = [*results.methods(PUBLISHED), *results.methods(OTHERS)]
     methods = [method for group in (OURS, BETWEEN) for method in results.methods(group)]
-    if not methods or not rivals + papers:
+    if not methods or not (rivals or single):
         return ""
     head = [f"above {rival} of equal cost" for rival in rivals]
-    head += [f"above paper (cost {results.mean(paper, 'cost').mean:.2f})" for paper in papers]
+    for rival in single:
+        name = "paper" if results.group[rival] == PUBLISHED else rival
+        head.append(f"above {name} (cost {results.mean(rival, 'cost').mean:.2f})")
     lines = [_line(["Method", "Cost", *head]), _line(["---", *["--:"] * (len(head) + 1)])]
     for method in methods:
         found = [results.difference(method, rival, "psnr") for rival in rivals]
-        found += [results.plain_difference(method, paper, "psnr") for paper in papers]
+        found += [results.plain_difference(method, rival, "psnr") for rival in single]
         cells = [_difference(interval, 1, len(results.pairs)) for interval in found]
         lines.append(_line([method, _number(results.mean(method, "cost").mean, 2), *cells]))
     return "\n".join(lines)

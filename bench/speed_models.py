@@ -54,7 +54,7 @@ class Setup:
     @cached_property
     def model(self) -> comfy.model_patcher.ModelPatcher:
         """In the host's patcher."""
-        return load_demo()[0] if self.name == DEMO else _wide(self.name, self.blocks)
+        return load_demo(refined=False)[0] if self.name == DEMO else _wide(self.name, self.blocks)
 
     def sample(self, model: comfy.model_patcher.ModelPatcher, steps: int) -> torch.Tensor:
         """The path of the host's KSampler node, with euler."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CONVERGED_SAMPLER = "dpmpp_2m"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -15,6 +17,8 @@ class Task:
         cfg: guidance scale.
         distilled: whether by the demo model's distilled variant.
         repainted: share of the picture that is repainted, a square; what lies outside it is not compared. 0 for all.
+        of_solvers: whether fewer steps of other solvers are among the rivals.
+        converged: steps of :data:`CONVERGED_SAMPLER` whose picture all are compared with; 0 for the sampler's own one.
     """
 
     name: str
@@ -22,6 +26,8 @@ class Task:
     cfg: float = 4.0
     distilled: bool = False
     repainted: float = 0.0
+    of_solvers: bool = False
+    converged: int = 0
 
     @property
     def findings(self) -> str:
@@ -44,6 +50,8 @@ TASKS = {
         RIVALS,
         SAMPLERS,
         Task("distilled", "Quality against cost, of a distilled model", cfg=1.0, distilled=True),
+        Task("solvers", "Quality against cost, and other solvers", of_solvers=True),
+        Task("converged", "Quality against cost, from the converged picture", of_solvers=True, converged=84),
         Task("inpainting", "Quality against cost, where a fifth is repainted", repainted=0.2),
     )
 }

@@ -62,7 +62,7 @@ def load_network() -> tuple[DemoNetwork, demo.DemoTokenizer]:
 
 def find_sigmas(steps: int) -> torch.Tensor:
     """The noise levels [steps + 1] that the host's ``simple`` scheduler gives the demo model."""
-    sampling = demo.load_demo()[0].get_model_object("model_sampling")
+    sampling = demo.load_demo(refined=False)[0].get_model_object("model_sampling")
     return comfy.samplers.calculate_sigmas(sampling, "simple", steps)
 
 

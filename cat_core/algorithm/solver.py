@@ -26,6 +26,7 @@ class Solver:
             to MEDIUM_RUN, and of more.
         forecast: how far a token follows its trend at most.
         gap: how many steps in a row may be idle at most; 0 for any number.
+        tokens: whether single tokens may be computed; idle steps take the place of pruned ones where not.
         evaluations: how often it evaluates one noise level.
         against: why its runs are computed in full, or None.
     """
@@ -34,6 +35,7 @@ class Solver:
     corrections: tuple[float, float, float] = (1.0, 1.0, 1.0)
     forecast: float = 1.0
     gap: int = 0
+    tokens: bool = True
     evaluations: int = 1
     against: str | None = None
 
@@ -44,6 +46,8 @@ class Solver:
         wide steps follows no trend; what a distilled model answers without it does. ``guided`` is whether there is CFG.
         """
         forecast, gap = self.forecast, self.gap
+        if settings.selects_tokens and not self.tokens:
+            settings = settings.without_tokens()
         if settings.keep_ratio < 1 and is_short(steps, settings):
             settings, forecast, gap = settings.without_tokens(), 0.0 if guided else forecast, 1
         if gap and settings.keep_ratio == 0 and not settings.selects_tokens:

@@ -1,9 +1,9 @@
-"""The demo model: a 14 M parameter SD3-type transformer with its own words and its own linear autoencoder.
+"""The demo model: a 14 M parameter SD3-type transformer with its own words and its own small autoencoder.
 
-It is trained by ``tools/train_demo.py`` and shipped as one safetensors file; a LoRA beside it, by
-``tools/distill_demo.py``, makes it a distilled model. So the pack can be tried, tested and measured without downloading
-anything. The transformer is the host's own SD3 class (``comfy/model_base.py``); only the text encoder and the
-autoencoder, both a few lines, are defined here.
+It is trained by ``tools/train_demo.py`` and shipped as one safetensors file. Beside it lie what makes its pictures
+cleaner, by ``tools/train_decoder.py``, and a LoRA that makes it a distilled model, by ``tools/distill_demo.py``. So the
+pack can be tried, tested and measured without downloading anything. The transformer is the host's own SD3 class
+(``comfy/model_base.py``); only the text encoder and the autoencoder, both a few lines, are defined here.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ import torch
 from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
 from einops import rearrange
 from safetensors import SafetensorError, safe_open
+from torch.nn.functional import silu
 
 DEMO_FILE = Path(__file__).parents[2] / "demo" / "cat_demo_sd3.safetensors"
+REFINEMENT_FILE = DEMO_FILE.with_name("cat_demo_sd3_refinement.safetensors")
 DISTILLED_FILE = DEMO_FILE.with_name("cat_demo_sd3_8_steps_lora.safetensors")
 
 MAX_WORDS = 16
 WIDTH = 256
 LATENT_CHANNELS = 16
 PIXELS_PER_LATENT = 4
+PATCH_VALUES = 3 * PIXELS_PER_LATENT**2
+REFINEMENT_WIDTH, REFINEMENT_BLOCKS = 96, 5
 
 # Arguments of the host's MMDiT: width 64 * depth, 6 blocks, position embedding computed for any resolution.
 TRANSFORMER = {
@@ -49,6 +53,8 @@ TRANSFORMER = {
     "qk_norm": "rms",
     "pos_embed_max_size": 64,
 }
+
+Convolution = comfy.ops.disable_weight_init.Conv2d
 
 log = logging.getLogger(__name__)
 
@@ -108,15 +114,44 @@ class DemoTextEncoder(torch.nn.Module):
         """Nothing to reset, see ``set_clip_options``."""
 
 
-class DemoAutoencoder(torch.nn.Module):
-    """Linear autoencoder: each 4x4 RGB patch and its 16 principal components."""
+class Residual(torch.nn.Module):
+    """Two convolutions, whose result is added to what comes in."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first = Convolution(width, width, 3, padding=1)
+        self.second = Convolution(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``x`` [B, width, H, W] -> the same shape."""
+        return x + self.second(silu(self.first(silu(x))))
+
+
+class Refinement(torch.nn.Sequential):
+    """What a latent's neighbours tell of its 4x4 RGB patch: model-scaled latents [B, 16, h, w] -> [B, 48, h, w]."""
 
     def __init__(self):
+        super().__init__(
+            Convolution(LATENT_CHANNELS, REFINEMENT_WIDTH, 3, padding=1),
+            *(Residual(REFINEMENT_WIDTH) for _ in range(REFINEMENT_BLOCKS)),
+            torch.nn.SiLU(),
+            Convolution(REFINEMENT_WIDTH, PATCH_VALUES, 3, padding=1),
+        )
+
+
+class DemoAutoencoder(torch.nn.Module):
+    """Each 4x4 RGB patch and its 16 principal components.
+
+    Args:
+        refinement: is added to decoded patches; without one, encoding and decoding are linear.
+    """
+
+    def __init__(self, refinement: Refinement | None = None):
         super().__init__()
-        values = 3 * PIXELS_PER_LATENT**2
-        self.mean = torch.nn.Parameter(torch.zeros(values))
-        self.to_latent = torch.nn.Parameter(torch.zeros(values, LATENT_CHANNELS))
-        self.to_pixels = torch.nn.Parameter(torch.zeros(LATENT_CHANNELS, values))
+        self.mean = torch.nn.Parameter(torch.zeros(PATCH_VALUES))
+        self.to_latent = torch.nn.Parameter(torch.zeros(PATCH_VALUES, LATENT_CHANNELS))
+        self.to_pixels = torch.nn.Parameter(torch.zeros(LATENT_CHANNELS, PATCH_VALUES))
+        self.refinement = refinement
         self.format = comfy.latent_formats.SD3()
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -127,10 +162,13 @@ class DemoAutoencoder(torch.nn.Module):
         return self.format.process_out(latent)
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Inverse of :meth:`encode`."""
+        """SD3-scaled latents [B, 16, h, w] -> pixels [B, 3, 4 h, 4 w], about -1..1."""
         p = PIXELS_PER_LATENT
-        latent = rearrange(self.format.process_in(latent), "b c h w -> b h w c")
-        return rearrange(latent @ self.to_pixels + self.mean, "b h w (c p q) -> b c (h p) (w q)", p=p, q=p)
+        latent = self.format.process_in(latent)
+        patches = rearrange(latent, "b c h w -> b h w c") @ self.to_pixels + self.mean
+        if self.refinement is not None:
+            patches = patches + rearrange(self.refinement(latent), "b v h w -> b h w v")
+        return rearrange(patches, "b h w (c p q) -> b c (h p) (w q)", p=p, q=p)
 
 
 def read_demo_file(path: Path = DEMO_FILE) -> tuple[dict[str, torch.Tensor], list[str]]:
@@ -229,11 +267,26 @@ def _load_clip(weights: dict[str, torch.Tensor], vocabulary: list[str]) -> comfy
     return clip
 
 
-def _load_vae(weights: dict[str, torch.Tensor]) -> comfy.sd.VAE:
-    """A host VAE whose network is the linear autoencoder (the host's pixel-space VAE is the one without a network)."""
+def load_refinement() -> Refinement:
+    """The decoder's second part, as shipped.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`read_demo_file`.
+    """
+    tensors, refinement = _read(REFINEMENT_FILE)[0], Refinement()
+    try:
+        refinement.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{REFINEMENT_FILE.name} is not the CAT demo model's: {error}") from error
+    return refinement
+
+
+def _load_vae(weights: dict[str, torch.Tensor], refined: bool) -> comfy.sd.VAE:
+    """A host VAE with the demo model's autoencoder (the host's pixel-space VAE is the one without a network)."""
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})
     autoencoder = DemoAutoencoder()
     autoencoder.load_state_dict(weights)
+    autoencoder.refinement = load_refinement() if refined else None
     vae.first_stage_model = autoencoder.to(vae.vae_dtype).eval()
     vae.downscale_ratio = vae.upscale_ratio = PIXELS_PER_LATENT
     vae.latent_channels = LATENT_CHANNELS
@@ -244,9 +297,14 @@ def _load_vae(weights: dict[str, torch.Tensor]) -> comfy.sd.VAE:
 
 
 def load_demo(
-    path: Path = DEMO_FILE, distilled: bool = False
+    path: Path = DEMO_FILE, distilled: bool = False, refined: bool = True
 ) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
-    """Load MODEL, CLIP and VAE of the demo model; ``distilled`` is for 8 steps without CFG.
+    """Load MODEL, CLIP and VAE of the demo model.
+
+    Args:
+        path: of the demo model's file.
+        distilled: with the LoRA for 8 steps without CFG.
+        refined: decode as a picture is meant to be seen; else linearly, so that pictures differ as their latents do.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`read_demo_file`.
@@ -261,4 +319,4 @@ def load_demo(
     )
     if distilled:
         model = comfy.sd.load_lora_for_models(model, None, _read(DISTILLED_FILE)[0], 1.0, 0.0)[0]
-    return model, _load_clip(_part(tensors, "text."), vocabulary), _load_vae(vae)
+    return model, _load_clip(_part(tensors, "text."), vocabulary), _load_vae(vae, refined)

@@ -15,6 +15,7 @@ HOLD: dict[str, Any] = {"corrections": (0.0, 0.0, 0.0), "forecast": 0.0, "gap": 
 ONE_STEP = Solver("takes one answer a step")
 MULTISTEP = Solver("looks back at earlier steps", corrections=(0.0, 0.5, 1.0))
 NOISY = Solver("adds noise", **HOLD)
+NOISY_BETWEEN = replace(NOISY, kind="adds noise between its noise levels, too", tokens=False)
 NOISY_MULTISTEP = replace(
     NOISY,
     against="its sampler adds noise and builds on earlier answers, where forecasts are no better than fewer steps",
@@ -31,7 +32,8 @@ _SOLVERS = {
     ONE_STEP: "euler heun heunpp2 dpm_2 exp_heun_2_x0",
     MULTISTEP: "lms dpmpp_2m ipndm ipndm_v deis res_multistep gradient_estimation unipc unipc_bh2",
     NOISY: """euler_ancestral ddpm er_sde res_multistep_ancestral sa_solver sa_solver_pece dpm_2_ancestral
-    dpmpp_2s_ancestral dpmpp_sde dpmpp_sde_gpu seeds_2 seeds_3 exp_heun_2_x0_sde""",
+    dpmpp_2s_ancestral seeds_2 seeds_3 exp_heun_2_x0_sde""",
+    NOISY_BETWEEN: "dpmpp_sde dpmpp_sde_gpu",
     NOISY_MULTISTEP: """lcm dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde
     dpmpp_3m_sde_gpu""",
     CFG_PP: "euler_cfg_pp euler_ancestral_cfg_pp",

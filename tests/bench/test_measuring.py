@@ -20,7 +20,7 @@ TABLE = [Method("idle", OURS, 4, SETTINGS), Method("2 steps", FEWER, 2), Method(
 def table(monkeypatch):
     """Three methods whatever the target; the list may be changed."""
     table = list(TABLE)
-    monkeypatch.setattr(bench.measuring, "methods", lambda steps, task: table)
+    monkeypatch.setattr(bench.measuring, "methods", lambda steps, task, sampler: table)
     return table
 
 
@@ -110,3 +110,15 @@ def test_a_target_is_sampled_once(tmp_path, table, monkeypatch):
     later.run()
     assert [row.method for row in later.counting_rows()] == ["2 steps", "2 steps", "3 steps", "3 steps"]
     assert sampled == []
+
+
+def test_a_converged_picture_stands_for_all_and_the_full_run_is_one_of_the_methods(tmp_path, monkeypatch):
+    task = replace(bench.measuring.TASKS["converged"], converged=5)
+    monkeypatch.setitem(bench.measuring.TASKS, "converged", task)
+    run = benchmark(tmp_path, pairs=1, task="converged", steps=[8], methods=["target", "fewer", "dpmpp"])
+    run.run()
+    rows = {row.method: row for row in run.counting_rows()}
+    assert rows["un-accelerated"].cost == 1
+    assert 5 < rows["un-accelerated"].psnr < 100
+    assert rows["6 steps"].cost == rows["6 steps of dpmpp_2m"].cost == 0.75
+    assert rows["6 steps"].psnr != rows["6 steps of dpmpp_2m"].psnr

@@ -11,6 +11,7 @@ from bench.methods import (
     FEWER,
     LAZY,
     OFF,
+    OTHERS,
     OURS,
     PUBLISHED,
     change_settings,
@@ -18,6 +19,7 @@ from bench.methods import (
     target,
 )
 from bench.selectors import SELECTORS
+from bench.tasks import TASKS
 from cat_core.settings import PAPER, PRESETS
 
 
@@ -45,6 +47,18 @@ def test_presets_paper_and_the_hosts_caches_are_there():
     assert {method.name: method.settings for method in of(OURS, 28)} | {"paper": PAPER} == PRESETS
     assert [method.settings for method in of(PUBLISHED, 28)] == [PAPER]
     assert {method.cache[0] for method in of(LAZY, 28) + of(EASY, 28)} == {LAZY, EASY}
+
+
+@pytest.mark.parametrize(("steps", "computed"), [(28, 14), (20, 10), (12, 8), (8, 6)])
+def test_other_solvers_have_as_many_steps_as_balanced_computes(steps, computed):
+    table = [method for method in methods(steps, TASKS["solvers"], "deis") if method.group == OTHERS]
+    assert {method.steps for method in table} == {computed}
+    assert {method.sampler for method in table} == {"euler", "dpmpp_2m", "res_multistep", "ipndm", "uni_pc"}
+    assert len({method.recipe() for method in table}) == 5
+
+
+def test_a_sampler_that_adds_noise_has_no_other_solvers_as_rivals():
+    assert all(method.sampler is None for method in methods(28, TASKS["solvers"], "euler_ancestral"))
 
 
 def test_an_ablation_changes_its_knobs_or_what_chooses_and_nothing_else():

@@ -33,6 +33,13 @@ def test_a_noisy_sampler_holds_tokens_and_leaves_out_one_step_at_a_time():
     assert NOISY.bound(wide, LONG) == replace(wide, refresh_interval=2, correction=0.0, forecast=0.0)
 
 
+def test_where_tokens_cannot_be_borne_idle_steps_take_their_place():
+    bounded = replace(NOISY, tokens=False).bound(CATSettings(), LONG)
+    assert bounded == replace(PRESETS["quality"], correction=0.0, forecast=0.0)
+    everything = CATSettings(keep_ratio=1.0)
+    assert replace(EXACT, tokens=False).bound(everything, LONG) == everything
+
+
 @given(
     st.sampled_from([EXACT, BACK, NOISY]),
     st.sampled_from([settings for settings in PRESETS.values() if settings.warmup_steps == 0]),
