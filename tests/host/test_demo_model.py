@@ -15,6 +15,7 @@ from cat_core.host.demo import (
     DEMO_FILE,
     DISTILLED_FILE,
     MAX_WORDS,
+    REFINEMENT_FILE,
     TRANSFORMER,
     DemoTokenizer,
     load_demo,
@@ -174,6 +175,36 @@ def test_the_autoencoder_gives_back_what_it_was_given(demo):
     assert latent["samples"].shape == (1, 16, 16, 24)
     again = nodes.VAEDecode().decode(demo[2], latent)[0]
     assert psnr(again, picture) > 30
+
+
+def blockiness(picture):
+    """How much more neighbouring pixels differ across the borders of patches than within them."""
+    steps = picture.diff(dim=2).abs().mean((0, 1, 3))
+    borders = torch.arange(len(steps)) % 4 == 3
+    return float(steps[borders].mean() / steps[~borders].mean())
+
+
+def test_pictures_are_refined_and_linear_ones_are_not(demo):
+    def paint(vae):
+        latent = {"samples": torch.zeros(1, 16, 32, 32)}
+        prompts = encoded(demo, "red apple on blue"), encoded(demo, "")
+        latent = nodes.KSampler().sample(demo[0], 3, 12, 4.0, "euler", "simple", *prompts, latent)[0]
+        return nodes.VAEDecode().decode(vae, latent)[0]
+
+    linear, refined = (paint(vae) for vae in (load_demo(refined=False)[2], demo[2]))
+    assert blockiness(linear) > 1.3
+    assert blockiness(refined) < 1.15
+    assert psnr(refined, linear) > 20
+
+
+def test_a_refinement_that_is_missing_or_of_another_model_is_named(monkeypatch, tmp_path):
+    other = tmp_path / REFINEMENT_FILE.name
+    monkeypatch.setattr(module, "REFINEMENT_FILE", other)
+    with pytest.raises(FileNotFoundError, match=r"cat_demo_sd3_refinement.safetensors is missing"):
+        load_demo()
+    save_file({"0.weight": torch.zeros(3)}, other)
+    with pytest.raises(ValueError, match=r"cat_demo_sd3_refinement.safetensors is not the CAT demo model's"):
+        load_demo()
 
 
 def test_a_picture_that_does_not_divide_is_cropped_as_the_host_does(demo):

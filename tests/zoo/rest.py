@@ -1,0 +1,240 @@
+"""Small models of the host's classes that no family serves: U-Nets, sounds, shapes, and what has a use of its own."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import comfy.supported_models
+import torch
+from comfy.ldm.audio.embedders import NumberConditioner
+
+from .case import Case, list_known
+from .chroma import CASES as CHROMA
+from .hunyuan_video import CASES as HUNYUAN
+from .lumina import CASES as LUMINA
+from .wan import SHARED as WAN
+from .wan import UNET as WAN_UNET
+
+DRAW = torch.Generator().manual_seed(7)
+
+
+def draw(*shape: int) -> torch.Tensor:
+    """Numbers that a conditioning holds."""
+    return torch.randn(*shape, generator=DRAW)
+
+
+def weights_of(module: torch.nn.Module, prefix: str) -> dict[str, torch.Tensor]:
+    """What the host takes from a checkpoint for a part that is not the transformer's."""
+    return {f"{prefix}.{name}": torch.full_like(weight, 0.1) for name, weight in module.state_dict().items()}
+
+
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 64,
+    "num_res_blocks": [1, 1],
+    "channel_mult": (1, 2),
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "legacy": False,
+    "context_dim": 48,
+    "num_heads": 4,
+    "num_head_channels": -1,
+    "adm_in_channels": None,
+}
+POOLED = {**UNET, "num_classes": "sequential"}
+VIDEO = {**POOLED, "use_temporal_attention": True, "use_temporal_resblock": True, "video_kernel_size": [3, 1, 1], "merge_strategy": "learned_with_images", "extra_ff_mix_layer": True}
+SDXL = {**POOLED, "adm_in_channels": 32 + 6 * 256}
+IMAGES = {"channels": 4, "context": 48}
+SDXL_IMAGES = {**IMAGES, "pooled": 32}
+SECONDS = {
+    key: weight
+    for end in ("start", "total")
+    for key, weight in weights_of(NumberConditioner(768), f"conditioner.conditioners.seconds_{end}").items()
+}
+SOUND = {"channels": 64, "sizes": {"short": (24,), "odd": (17,)}}
+AUDIO = {"audio_model": "dit1.0", "embed_dim": 64, "num_heads": 2, "depth": 2, "cond_token_dim": 768}
+SHAPES = {"in_channels": 64, "hidden_size": 64, "num_heads": 2}
+ACE_15 = {
+    "audio_model": "ace1.5",
+    "hidden_size": 64,
+    "text_hidden_dim": 48,
+    "num_dit_layers": 2,
+    "num_lyric_layers": 1,
+    "num_timbre_layers": 1,
+    "num_tokenizer_layers": 1,
+    "num_heads": 2,
+    "num_kv_heads": 1,
+    "head_dim": 32,
+    "intermediate_size": 96,
+    "fsq_dim": 64,
+    "encoder_hidden_size": 64,
+    "encoder_intermediate_size": 96,
+    "encoder_num_heads": 2,
+}
+COSMOS_1 = {
+    "image_model": "cosmos",
+    "max_img_h": 48,
+    "max_img_w": 48,
+    "max_frames": 16,
+    "in_channels": 16,
+    "out_channels": 16,
+    "patch_spatial": 2,
+    "patch_temporal": 1,
+    "model_channels": 64,
+    "block_config": "FA-CA-MLP",
+    "num_blocks": 2,
+    "num_heads": 2,
+    "concat_padding_mask": True,
+    "crossattn_emb_channels": 48,
+    "pos_emb_cls": "rope3d",
+    "pos_emb_learnable": False,
+    "pos_emb_interpolation": "crop",
+    "block_x_format": "THWBD",
+    "affline_emb_norm": True,
+    "extra_per_block_abs_pos_emb": True,
+    "extra_per_block_abs_pos_emb_type": "learnable",
+    "use_adaln_lora": True,
+    "adaln_lora_dim": 32,
+}
+PIXELS = {
+    "image_model": "pixeldit_t2i",
+    "in_channels": 3,
+    "num_groups": 2,
+    "hidden_size": 64,
+    "pixel_hidden_size": 16,
+    "pixel_attn_hidden_size": 32,
+    "pixel_num_groups": 2,
+    "patch_depth": 2,
+    "pixel_depth": 1,
+    "patch_size": 4,
+    "txt_embed_dim": 48,
+    "txt_max_length": 16,
+}
+WAN_VIDEO = {"channels": 16, **WAN}
+
+
+def wan(kind: str, **more: Any) -> dict[str, Any]:
+    """A small Wan of another kind."""
+    return {**WAN_UNET, "model_type": kind, **more}
+
+
+# the arguments of `Case`, by the class in comfy/supported_models.py
+TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    **{name: (UNET, IMAGES) for name in ("SD15", "SD20")},
+    **{name: (SDXL, SDXL_IMAGES) for name in ("SDXL", "SSD1B", "KOALA_700M", "KOALA_1B", "Segmind_Vega")},
+    "SD15_instructpix2pix": ({**UNET, "in_channels": 8}, IMAGES),
+    "Stable_Zero123": (
+        {**UNET, "in_channels": 8},
+        {**IMAGES, "model": weights_of(torch.nn.Linear(48, 48), "cc_projection")},
+    ),
+    "LotusD": ({**POOLED, "adm_in_channels": 4}, IMAGES),
+    "SD21UnclipL": ({**POOLED, "adm_in_channels": 1536}, IMAGES),
+    "SD21UnclipH": ({**POOLED, "adm_in_channels": 2048}, IMAGES),
+    "SDXL_instructpix2pix": ({**SDXL, "in_channels": 8}, SDXL_IMAGES),
+    "SDXLRefiner": ({**POOLED, "adm_in_channels": 1280 + 5 * 256}, {**IMAGES, "pooled": 1280}),
+    # whose class says for four levels where there is no self-attention
+    "SD_X4Upscaler": (
+        {
+            **UNET,
+            "in_channels": 7,
+            "num_res_blocks": [1, 1, 1, 1],
+            "channel_mult": (1, 1, 1, 1),
+            "transformer_depth": [0, 1, 1, 1],
+            "transformer_depth_output": [0, 0, 1, 1, 1, 1, 1, 1],
+        },
+        IMAGES,
+    ),
+    "SVD_img2vid": ({**VIDEO, "in_channels": 8, "adm_in_channels": 768}, IMAGES),
+    "SV3D_u": ({**VIDEO, "in_channels": 8, "adm_in_channels": 256}, IMAGES),
+    "SV3D_p": ({**VIDEO, "in_channels": 8, "adm_in_channels": 1280}, IMAGES),
+    "Stable_Cascade_C": (
+        {
+            "stable_cascade_stage": "c",
+            "c_cond": 64,
+            "c_hidden": [64, 64],
+            "nhead": [2, 2],
+            "blocks": [[1, 1], [1, 1]],
+            "c_clip_text": 48,
+            "c_clip_text_pooled": 32,
+        },
+        {"channels": 16, "context": 48, "pooled": 32},
+    ),
+    "Stable_Cascade_B": (
+        {
+            "stable_cascade_stage": "b",
+            "c_cond": 64,
+            "c_hidden": [32, 64],
+            "nhead": [-1, 2],
+            "blocks": [[1, 1], [1, 1]],
+            "block_repeat": [[1, 1], [1, 1]],
+            "level_config": ["CT", "CTA"],
+            "c_clip": 32,
+            "dropout": [0, 0],
+        },
+        {"channels": 4, "context": 48, "pooled": 32, "sizes": {"square": (24, 24)}},
+    ),
+    "StableAudio": ({**AUDIO, "project_cond_tokens": True}, {**SOUND, "context": 768, "model": SECONDS}),
+    "StableAudio3": (
+        {
+            **AUDIO,
+            "io_channels": 256,
+            "project_cond_tokens": True,
+            "timestep_features_type": "learned",
+            "local_add_cond_dim": 257,
+        },
+        {**SOUND, "channels": 256, "context": 768, "model": SECONDS},
+    ),
+    "ACEStep": (
+        {
+            "audio_model": "ace",
+            "num_layers": 2,
+            "num_attention_heads": 2,
+            "attention_head_dim": 16,
+            "text_embedding_dim": 48,
+        },
+        {
+            "channels": 8,
+            "context": 48,
+            "prompt": {"conditioning_lyrics": torch.arange(1, 6).unsqueeze(0)},
+            "sizes": {"square": (16, 24), "wide": (16, 40)},
+        },
+    ),
+    "ACEStep15": (ACE_15, {**SOUND, "context": 48, "prompt": {"conditioning_lyrics": draw(1, 5, 48)}}),
+    "Hunyuan3Dv2": (
+        {"image_model": "hunyuan3d2", **SHAPES, "context_in_dim": 48, "depth": 1, "depth_single_blocks": 2},
+        {**SOUND, "context": 48},
+    ),
+    "Hunyuan3Dv2mini": (
+        {"image_model": "hunyuan3d2", **SHAPES, "context_in_dim": 48, "depth": 1, "depth_single_blocks": 1},
+        {**SOUND, "context": 48},
+    ),
+    "Hunyuan3Dv2_1": (
+        {"image_model": "hunyuan3d2_1", **SHAPES, "context_dim": 48, "depth": 3, "num_moe_layers": 1, "num_experts": 2},
+        {**SOUND, "context": 48},
+    ),
+    "CosmosT2V": (COSMOS_1, {"channels": 16, "context": 48, "sizes": {"square": (3, 8, 8)}}),
+    "CosmosI2V": ({**COSMOS_1, "in_channels": 17}, {"channels": 16, "context": 48, "sizes": {"square": (3, 8, 8)}}),
+    "PixelDiTT2I": (PIXELS, {"channels": 3, "context": 48}),
+    "PiD": (
+        {**PIXELS, "image_model": "pid", "lq_hidden_dim": 32, "lq_num_res_blocks": 1, "latent_spatial_down_factor": 4},
+        {"channels": 3, "context": 48, "prompt": {"lq_latent": draw(1, 16, 1, 1), "degrade_sigma": torch.zeros(1)}},
+    ),
+    "WAN21_CausalAR_T2V": (wan("t2v", causal_ar=True), WAN_VIDEO),
+    "WAN21_FunControl2V": (wan("i2v", in_dim=48), WAN_VIDEO),
+    "WAN21_Vace": (wan("vace", vace_layers=3, vace_in_dim=96), WAN_VIDEO),
+    "WAN21_Camera": (wan("camera", in_dim=36), WAN_VIDEO),
+    "WAN22_Camera": (wan("camera_2.2", in_dim=36), WAN_VIDEO),
+    "WAN22_S2V": (wan("s2v", audio_dim=32, audio_inject_layers=[0, 2]), WAN_VIDEO),
+    "WAN21_HuMo": (wan("humo", in_dim=36), WAN_VIDEO),
+    "WAN22_Animate": (wan("animate", in_dim=36), WAN_VIDEO),
+    "WAN21_FlowRVS": (wan("flow_rvs"), WAN_VIDEO),
+    "WAN21_SCAIL": (wan("scail", in_dim=20), WAN_VIDEO),
+    "WAN21_SCAIL2": (wan("scail2", in_dim=20), WAN_VIDEO),
+    "WAN22_WanDancer": (wan("wandancer", in_dim=36, audio_inject_layers=[0, 2], music_dim=64), WAN_VIDEO),
+}
