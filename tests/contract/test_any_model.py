@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import comfy.supported_models
 import pytest
 import torch
 
@@ -11,48 +10,11 @@ from cat_core.host.patcher import attach, last_report
 from cat_core.settings import PRESETS
 from contract.idle import idle_instead
 from contract.oracle import Oracle
-from zoo.case import Case
+from zoo.further import further_case
 
 pytestmark = pytest.mark.host
 
-UNET = Case(
-    comfy.supported_models.SD15,
-    {
-        "image_size": 32,
-        "in_channels": 4,
-        "out_channels": 4,
-        "model_channels": 32,
-        "num_res_blocks": [1, 1],
-        "channel_mult": (1, 2),
-        "transformer_depth": [1, 1],
-        "transformer_depth_output": [1, 1, 1, 1],
-        "transformer_depth_middle": 1,
-        "use_spatial_transformer": True,
-        "use_linear_in_transformer": False,
-        "legacy": False,
-        "context_dim": 48,
-        "num_heads": 4,
-        "num_head_channels": -1,
-        "adm_in_channels": None,
-    },
-    channels=4,
-    context=48,
-)
-ACE_STEP = Case(
-    comfy.supported_models.ACEStep,
-    {
-        "audio_model": "ace",
-        "num_layers": 2,
-        "num_attention_heads": 2,
-        "attention_head_dim": 16,
-        "text_embedding_dim": 48,
-    },
-    channels=8,
-    context=48,
-    prompt={"conditioning_lyrics": torch.arange(1, 6).unsqueeze(0)},
-    sizes={"square": (16, 24), "wide": (16, 40)},
-)
-CASES = {"UNetModel": UNET, "ACEStepTransformer2DModel": ACE_STEP}
+CASES = {"UNetModel": further_case("SD15"), "ACEStepTransformer2DModel": further_case("ACEStep")}
 IDLE = replace(PRESETS["quality"], warmup_steps=2)
 
 

@@ -1,6 +1,5 @@
 """Latents of sound, shape, and of sound and video in one: idle steps need no pictures, and no report fails on them."""
 
-import importlib
 import logging
 from dataclasses import replace
 
@@ -9,7 +8,6 @@ import comfy.sample
 import comfy.supported_models
 import pytest
 import torch
-from comfy.ldm.audio.embedders import NumberConditioner
 from comfy.nested_tensor import NestedTensor
 from comfy.utils import pack_latents
 
@@ -21,95 +19,20 @@ from cat_core.settings import PAPER, PRESETS
 from cat_core.similarity import compare
 from contract.idle import idle_instead, relative_error
 from contract.oracle import Oracle
-from zoo.case import Case, list_known
+from zoo.further import further_case
 
 pytestmark = pytest.mark.host
 
 IDLE = replace(PRESETS["quality"], warmup_steps=2)
 TOKENS = replace(PAPER, warmup_steps=3)
-DRAW = torch.Generator().manual_seed(7)
-SECONDS = {
-    f"conditioner.conditioners.seconds_{end}.{name}": torch.full_like(weight, 0.1)
-    for end in ("start", "total")
-    for name, weight in NumberConditioner(768).state_dict().items()
-}
-SOUND = {"channels": 64, "sizes": {"short": (24,), "odd": (17,)}}
-UNETS = {
-    "StableAudio": (
-        {
-            "audio_model": "dit1.0",
-            "embed_dim": 64,
-            "num_heads": 2,
-            "depth": 2,
-            "cond_token_dim": 768,
-            "project_cond_tokens": True,
-        },
-        {**SOUND, "context": 768, "model": SECONDS},
-    ),
-    "ACEStep15": (
-        {
-            "audio_model": "ace1.5",
-            "hidden_size": 64,
-            "text_hidden_dim": 48,
-            "num_dit_layers": 2,
-            "num_lyric_layers": 1,
-            "num_timbre_layers": 1,
-            "num_tokenizer_layers": 1,
-            "num_heads": 2,
-            "num_kv_heads": 1,
-            "head_dim": 32,
-            "intermediate_size": 96,
-            "fsq_dim": 64,
-            "encoder_hidden_size": 64,
-            "encoder_intermediate_size": 96,
-            "encoder_num_heads": 2,
-        },
-        {**SOUND, "context": 48, "prompt": {"conditioning_lyrics": torch.randn(1, 5, 48, generator=DRAW)}},
-    ),
-    "Hunyuan3Dv2": (
-        {
-            "image_model": "hunyuan3d2",
-            "in_channels": 64,
-            "context_in_dim": 48,
-            "hidden_size": 64,
-            "num_heads": 2,
-            "depth": 1,
-            "depth_single_blocks": 2,
-        },
-        {**SOUND, "context": 48},
-    ),
-    "LTXAV": (
-        {
-            "image_model": "ltxav",
-            "in_channels": 128,
-            "num_layers": 2,
-            "num_attention_heads": 2,
-            "attention_head_dim": 48,
-            "cross_attention_dim": 96,
-            "caption_channels": 48,
-            "audio_in_channels": 128,
-            "audio_cross_attention_dim": 64,
-            "audio_attention_head_dim": 32,
-            "audio_num_attention_heads": 2,
-            "connector_attention_head_dim": 48,
-            "connector_num_attention_heads": 1,
-            "connector_num_layers": 1,
-        },
-        {"channels": 128, "context": 48},
-    ),
-}
-FLAT = [name for name in UNETS if name != "LTXAV"]
+NAMES = ["StableAudio", "ACEStep15", "Hunyuan3Dv2", "LTXAV"]
+FLAT = NAMES[:-1]
 
 
 def case_of(name):
-    kind = getattr(comfy.supported_models, name, None)
-    if kind is None:
+    if not hasattr(comfy.supported_models, name):
         pytest.skip(f"this host has no {name}")
-    unet, more = UNETS[name]
-    if name == "ACEStep15":
-        unet = list_known(importlib.import_module("comfy.ldm.ace.ace_step15").AceStepConditionGenerationModel, unet)
-    # the host takes weights out of what it is given
-    return Case(kind, unet, **{**more, "model": dict(more.get("model", {}))})
+    return further_case(name)
 
 
 def av_latent():
@@ -185,7 +108,7 @@ def told(pack, name, caplog):
     return model, samples
 
 
-@pytest.mark.parametrize("name", UNETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_report_node_knows_the_run_that_made_such_a_latent(pack, name, caplog):
     model, samples = told(pack, name, caplog)
     latent, text, picture = pack["CATPruningReport"].execute(model, {"samples": samples}).args
@@ -195,7 +118,7 @@ def test_the_report_node_knows_the_run_that_made_such_a_latent(pack, name, caplo
     assert picture.ndim == 4
 
 
-@pytest.mark.parametrize("name", UNETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_report_node_tells_them_from_others(pack, name, caplog):
     model, samples = told(pack, name, caplog)
     other = NestedTensor([part + 1 for part in samples.unbind()]) if samples.is_nested else samples + 1

@@ -1,18 +1,25 @@
-"""Small models of the host's classes that no family serves: U-Nets, sounds, shapes, and what has a use of its own."""
+"""Small models of all further classes of the host: U-Nets, sounds, shapes, pixels, and families' kin for other uses."""
 
 from __future__ import annotations
 
-import importlib
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import comfy.supported_models
 import torch
 from comfy.ldm.audio.embedders import NumberConditioner
+from comfy.nested_tensor import NestedTensor
+
+from small import CONTEXT, POOLED, SD3_CONFIG
 
 from .case import Case, list_known
 from .chroma import CASES as CHROMA
+from .cosmos import CASES as COSMOS
 from .hunyuan_video import CASES as HUNYUAN
+from .hunyuan_video import VIDEO as HUNYUAN_VIDEO
 from .lumina import CASES as LUMINA
+from .wan import PICTURE
 from .wan import SHARED as WAN
 from .wan import UNET as WAN_UNET
 
@@ -47,9 +54,16 @@ UNET = {
     "num_head_channels": -1,
     "adm_in_channels": None,
 }
-POOLED = {**UNET, "num_classes": "sequential"}
-VIDEO = {**POOLED, "use_temporal_attention": True, "use_temporal_resblock": True, "video_kernel_size": [3, 1, 1], "merge_strategy": "learned_with_images", "extra_ff_mix_layer": True}
-SDXL = {**POOLED, "adm_in_channels": 32 + 6 * 256}
+CLASSES = {**UNET, "num_classes": "sequential"}
+MOVING = {
+    **CLASSES,
+    "use_temporal_attention": True,
+    "use_temporal_resblock": True,
+    "video_kernel_size": [3, 1, 1],
+    "merge_strategy": "learned_with_images",
+    "extra_ff_mix_layer": True,
+}
+SDXL = {**CLASSES, "adm_in_channels": 32 + 6 * 256}
 IMAGES = {"channels": 4, "context": 48}
 SDXL_IMAGES = {**IMAGES, "pooled": 32}
 SECONDS = {
@@ -117,6 +131,23 @@ PIXELS = {
     "txt_max_length": 16,
 }
 WAN_VIDEO = {"channels": 16, **WAN}
+WAN_PICTURE = {**WAN_VIDEO, "serves": lambda number: number % 3 == 0, "prompt": {"clip_vision_output": PICTURE}}
+COSMOS_2 = COSMOS["cosmos predict2"].unet
+
+
+@dataclass(frozen=True)
+class Joined(Case):
+    """A model whose latent is made of several, say a video and its sound; a size is a shape for each of them."""
+
+    def noise(self, batch: int, size: tuple[tuple[int, ...], ...]) -> NestedTensor:
+        """Of [B, C, ...] each."""
+        return NestedTensor([torch.randn(batch, *shape, generator=torch.Generator().manual_seed(1)) for shape in size])
+
+
+def of_case(case: Case) -> dict[str, Any]:
+    """What a family's small model says of its latents and attention, for its kin."""
+    names = ("channels", "context", "pooled", "sizes", "patch", "prompt", "behind", "serves")
+    return {name: getattr(case, name) for name in names}
 
 
 def wan(kind: str, **more: Any) -> dict[str, Any]:
@@ -124,20 +155,19 @@ def wan(kind: str, **more: Any) -> dict[str, Any]:
     return {**WAN_UNET, "model_type": kind, **more}
 
 
-# the arguments of `Case`, by the class in comfy/supported_models.py
 TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    **{name: (UNET, IMAGES) for name in ("SD15", "SD20")},
-    **{name: (SDXL, SDXL_IMAGES) for name in ("SDXL", "SSD1B", "KOALA_700M", "KOALA_1B", "Segmind_Vega")},
+    **dict.fromkeys(("SD15", "SD20"), (UNET, IMAGES)),
+    **dict.fromkeys(("SDXL", "SSD1B", "KOALA_700M", "KOALA_1B", "Segmind_Vega"), (SDXL, SDXL_IMAGES)),
     "SD15_instructpix2pix": ({**UNET, "in_channels": 8}, IMAGES),
     "Stable_Zero123": (
         {**UNET, "in_channels": 8},
         {**IMAGES, "model": weights_of(torch.nn.Linear(48, 48), "cc_projection")},
     ),
-    "LotusD": ({**POOLED, "adm_in_channels": 4}, IMAGES),
-    "SD21UnclipL": ({**POOLED, "adm_in_channels": 1536}, IMAGES),
-    "SD21UnclipH": ({**POOLED, "adm_in_channels": 2048}, IMAGES),
+    "LotusD": ({**CLASSES, "adm_in_channels": 4}, IMAGES),
+    "SD21UnclipL": ({**CLASSES, "adm_in_channels": 1536}, IMAGES),
+    "SD21UnclipH": ({**CLASSES, "adm_in_channels": 2048}, IMAGES),
     "SDXL_instructpix2pix": ({**SDXL, "in_channels": 8}, SDXL_IMAGES),
-    "SDXLRefiner": ({**POOLED, "adm_in_channels": 1280 + 5 * 256}, {**IMAGES, "pooled": 1280}),
+    "SDXLRefiner": ({**CLASSES, "adm_in_channels": 1280 + 5 * 256}, {**IMAGES, "pooled": 1280}),
     # whose class says for four levels where there is no self-attention
     "SD_X4Upscaler": (
         {
@@ -150,9 +180,9 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         },
         IMAGES,
     ),
-    "SVD_img2vid": ({**VIDEO, "in_channels": 8, "adm_in_channels": 768}, IMAGES),
-    "SV3D_u": ({**VIDEO, "in_channels": 8, "adm_in_channels": 256}, IMAGES),
-    "SV3D_p": ({**VIDEO, "in_channels": 8, "adm_in_channels": 1280}, IMAGES),
+    "SVD_img2vid": ({**MOVING, "in_channels": 8, "adm_in_channels": 768}, IMAGES),
+    "SV3D_u": ({**MOVING, "in_channels": 8, "adm_in_channels": 256}, IMAGES),
+    "SV3D_p": ({**MOVING, "in_channels": 8, "adm_in_channels": 1280}, IMAGES),
     "Stable_Cascade_C": (
         {
             "stable_cascade_stage": "c",
@@ -187,6 +217,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "project_cond_tokens": True,
             "timestep_features_type": "learned",
             "local_add_cond_dim": 257,
+            "global_cond_dim": 768,
         },
         {**SOUND, "channels": 256, "context": 768, "model": SECONDS},
     ),
@@ -225,8 +256,115 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**PIXELS, "image_model": "pid", "lq_hidden_dim": 32, "lq_num_res_blocks": 1, "latent_spatial_down_factor": 4},
         {"channels": 3, "context": 48, "prompt": {"lq_latent": draw(1, 16, 1, 1), "degrade_sigma": torch.zeros(1)}},
     ),
+    "LTXAV": (
+        {
+            "image_model": "ltxav",
+            "in_channels": 128,
+            "num_layers": 2,
+            "num_attention_heads": 2,
+            "attention_head_dim": 48,
+            "cross_attention_dim": 96,
+            "caption_channels": 48,
+            "audio_in_channels": 128,
+            "audio_cross_attention_dim": 64,
+            "audio_attention_head_dim": 32,
+            "audio_num_attention_heads": 2,
+            "connector_attention_head_dim": 48,
+            "connector_num_attention_heads": 1,
+            "connector_num_layers": 1,
+        },
+        {"channels": 128, "context": 48, "sizes": {"both": ((128, 2, 4, 4), (8, 9, 16))}},
+    ),
+    "MiniMaxH3": (
+        {
+            "image_model": "minimax_h3",
+            "hidden_size": 64,
+            "num_layers": 2,
+            "token_refiner_num_layers": 1,
+            "num_attention_heads": 2,
+            "attention_head_dim": 48,
+            "ffn_hidden_size": 96,
+            "text_dim": 48,
+            "time_embed_hidden_size": 64,
+            "time_embed_dim": 64,
+            "rope_inv_freq_len": 8,
+        },
+        {"channels": 24, "context": 48, "sizes": {"both": ((24, 2, 4, 4), (32, 2, 9))}},
+    ),
+    "TripoSplat": (
+        {
+            "image_model": "triposplat",
+            "q_token_length": 16,
+            "model_channels": 64,
+            "cond_channels": 48,
+            "num_blocks": 2,
+            "num_refiner_blocks": 1,
+            "num_head_channels": 32,
+        },
+        {"channels": 16, "context": 48, "sizes": {"both": ((16, 16), (1, 5))}},
+    ),
+    "SeedVR2": (
+        {
+            "image_model": "seedvr2",
+            "norm_eps": 1e-5,
+            "num_layers": 2,
+            "mlp_type": "normal",
+            "vid_dim": 64,
+            "txt_in_dim": 48,
+            "heads": 2,
+            "head_dim": 32,
+            "mm_layers": 1,
+            "rope_dim": 32,
+        },
+        {"channels": 16, "context": 48, "sizes": {"square": (2, 8, 8)}, "prompt": {"condition": draw(1, 17, 2, 8, 8)}},
+    ),
+    "ChromaRadiance": (
+        {
+            **CHROMA["chroma"].unet,
+            "image_model": "chroma_radiance",
+            "in_channels": 3,
+            "out_channels": 3,
+            "patch_size": 4,
+            "nerf_hidden_size": 16,
+            "nerf_mlp_ratio": 2,
+            "nerf_depth": 1,
+            "nerf_max_freqs": 4,
+            "nerf_tile_size": 0,
+            "nerf_final_head_type": "conv",
+            "nerf_embedder_dtype": None,
+            "use_x0": True,
+            "use_sequential_txt_ids": False,
+        },
+        {"channels": 3, "context": 48},
+    ),
+    "ZImagePixelSpace": (
+        {
+            **LUMINA["z-image"].unet,
+            "image_model": "zimage_pixel",
+            "patch_size": 4,
+            "in_channels": 3,
+            "decoder_hidden_size": 32,
+            "decoder_num_res_blocks": 1,
+            "decoder_max_freqs": 4,
+        },
+        {"channels": 3, "context": 48},
+    ),
+    "CosmosI2VPredict2": (
+        {**COSMOS_2, "in_channels": 17},
+        of_case(COSMOS["cosmos predict2"]),
+    ),
+    "HunyuanVideo15_SR_Distilled": (
+        {**HUNYUAN["hunyuan video 1.5"].unet, "in_channels": 3 * 32 + 2},
+        of_case(HUNYUAN["hunyuan video 1.5"]),
+    ),
+    "HunyuanImage21Refiner": (
+        {**HUNYUAN["hunyuan image"].unet, "in_channels": 128, "patch_size": [1, 1, 1], "axes_dim": [8, 12, 12]},
+        {**of_case(HUNYUAN["hunyuan image"]), "sizes": {"square": (1, 6, 6)}},
+    ),
+    "HunyuanVideoSkyreelsI2V": ({**HUNYUAN["hunyuan video"].unet, "in_channels": 32}, HUNYUAN_VIDEO),
+    "HunyuanVideoI2V": ({**HUNYUAN["hunyuan video"].unet, "in_channels": 33}, HUNYUAN_VIDEO),
     "WAN21_CausalAR_T2V": (wan("t2v", causal_ar=True), WAN_VIDEO),
-    "WAN21_FunControl2V": (wan("i2v", in_dim=48), WAN_VIDEO),
+    "WAN21_FunControl2V": (wan("i2v", in_dim=48), WAN_PICTURE),
     "WAN21_Vace": (wan("vace", vace_layers=3, vace_in_dim=96), WAN_VIDEO),
     "WAN21_Camera": (wan("camera", in_dim=36), WAN_VIDEO),
     "WAN22_Camera": (wan("camera_2.2", in_dim=36), WAN_VIDEO),
@@ -236,5 +374,17 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "WAN21_FlowRVS": (wan("flow_rvs"), WAN_VIDEO),
     "WAN21_SCAIL": (wan("scail", in_dim=20), WAN_VIDEO),
     "WAN21_SCAIL2": (wan("scail2", in_dim=20), WAN_VIDEO),
+    "SD3": (SD3_CONFIG, {"channels": 16, "context": CONTEXT, "pooled": POOLED}),
     "WAN22_WanDancer": (wan("wandancer", in_dim=36, audio_inject_layers=[0, 2], music_dim=64), WAN_VIDEO),
 }
+"""Configuration and further arguments of :class:`Case`, by the class in ``comfy/supported_models.py``."""
+
+
+def further_case(name: str) -> Case:
+    """The small model of a class of :data:`TABLE` that this host has."""
+    unet, more = TABLE[name]
+    if name == "ACEStep15":
+        unet = list_known(import_module("comfy.ldm.ace.ace_step15").AceStepConditionGenerationModel, unet)
+    kind = Joined if "both" in more.get("sizes", {}) else Case
+    # the host takes weights out of what it is given
+    return kind(getattr(comfy.supported_models, name), unet, **{**more, "model": dict(more.get("model", {}))})
