@@ -72,6 +72,7 @@ class DemoSampler:
 
     def __init__(self, side: int = 64, task: Task = TEXT):
         self.side, self.task = side, task
+        # decoded linearly, pictures differ as their latents do
         self.model, self.clip, self.vae = load_demo(distilled=task.distilled, refined=False)
         self.encode = lru_cache(maxsize=None)(self._encode)
         self.begin = lru_cache(maxsize=1)(self._begin)
