@@ -63,9 +63,9 @@ def _measured(rows: list[Row], command: str, matmul: str, task: Task) -> str:
 
     {command}
 
-The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode), decoded linearly:
-{len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {task.cfg:g}, scheduler {SCHEDULER}. {used};
-{date.today().isoformat()}; {MATMUL[matmul]}. Engine {engines} ([what it does](engine.json)).
+The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode), decoded
+linearly: {len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {task.cfg:g}, scheduler {SCHEDULER}.
+{used}; {date.today().isoformat()}; {MATMUL[matmul]}. Engine {engines} ([what it does](engine.json)).
 All numbers of every picture are in [{task.name}.csv]({task.name}.csv)."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from .algorithm.macs import ModelCost
 from .settings import CATSettings
 
 KINDS = ("full", "pruned", "idle", "skipped")
+LEAST_SECONDS = 0.1
+"""That are worth telling."""
 FEW_TOKENS = 256
 """Below, a step's time hardly depends on tokens: a quarter of them leaves three quarters of it (docs/speed.md)."""
 
@@ -36,6 +39,8 @@ class Step:
     calls: list[Call] = field(default_factory=list)
     selected: np.ndarray | None = None
     """[B, (frames,) rows, columns] bool: tokens computed at a pruned step."""
+    seconds: float | None = None
+    """None where no time is kept."""
 
     @property
     def kind(self) -> str:
@@ -98,6 +103,18 @@ class Report:
         done, whole = self.macs()
         return whole / done if done else None
 
+    @property
+    def saved_seconds(self) -> float | None:
+        """How much longer the run had taken if all its steps were as its own full ones; None where that is not known.
+
+        The first step is left out: it pays for what is made once.
+        """
+        full = [step.seconds for step in self.steps[1:] if step.kind == "full" and step.seconds is not None]
+        if not full or any(step.seconds is None for step in self.steps):
+            return None
+        typical = median(full)
+        return sum(typical - step.seconds for step in self.steps if step.kind in ("pruned", "idle"))
+
     def to_dict(self) -> dict:
         """All of the report but the token pictures, ready for JSON."""
         done, whole = self.macs()
@@ -114,6 +131,7 @@ class Report:
                 "saved": round(1 - linear_done / linear_whole, 4) if linear_whole else None,
             },
             "seconds": round(self.seconds, 3),
+            "saved_seconds": None if self.saved_seconds is None else round(self.saved_seconds, 3),
             "cache_bytes": self.cache_bytes,
             "reasons": self.reasons,
             "notes": self.notes,
@@ -165,4 +183,6 @@ class Report:
         if not pruned:
             return "nothing was pruned"
         ratio = f"{self.mac_ratio:.2f}x fewer MACs, " if self.mac_ratio else ""
-        return f"{ratio}{pruned} of {len(self.steps)} steps pruned or idle"
+        saved = self.saved_seconds or 0.0
+        time = f", {saved:.1f} s saved" if saved >= LEAST_SECONDS else ""
+        return f"{ratio}{pruned} of {len(self.steps)} steps pruned or idle{time}"

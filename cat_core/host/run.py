@@ -16,6 +16,7 @@ from ..settings import CATSettings
 from . import reasons
 from .architecture.family import Family
 from .call import Key, ModelCall, unwrap_compiled
+from .clock import StepClock
 from .conditionings import Conditioning, Conditionings
 from .counting import count_rows
 from .evaluations import Evaluations
@@ -75,7 +76,7 @@ class Run:
         self.seen: set[Key] = set()
         self.lock = threading.RLock()
         """Conditionings may be evaluated in threads: what they share is looked at and changed by one at a time."""
-        self.started = time.perf_counter()
+        self.started, self.clock = time.perf_counter(), StepClock(guider.model_patcher.load_device)
 
     def begin_evaluation(self, sigma: float, shape: tuple[int, ...]) -> None:
         """The sampler asks for the noise of a latent of a ``shape`` at ``sigma``: decide what its calls do."""
@@ -89,6 +90,7 @@ class Run:
         kind = StepKind.FULL if warming_up else self.schedule.kinds[number]
         after = self.schedule.sigmas[number + 1] if self.evaluations.correcting else 0.0
         self.plan = Plan(self._step(number, sigma), kind, sigma, after, choices)
+        self.clock.begin(number)
 
     def _step(self, number: int, sigma: float) -> Step:
         # samplers may come back to a step
@@ -189,6 +191,8 @@ class Run:
         self.report.seconds = time.perf_counter() - self.started
         self.report.finished = finished
         try:
+            for number, seconds in self.clock.read().items():
+                self.steps[number].seconds = seconds
             self.pruning.selections.close(self.report)
         finally:
             self.conditionings.clear()

@@ -48,6 +48,29 @@ def test_a_step_without_a_model_call_is_not_called_full():
     assert Step(3, 0.5).tokens == (0, 0)
 
 
+def timed(*seconds, kinds="fffpi"):
+    steps = [step(number, {"f": 16, "p": 4, "i": 0}[kind]) for number, kind in enumerate(kinds)]
+    for one, time in zip(steps, seconds, strict=True):
+        one.seconds = time
+    return run(*steps)
+
+
+def test_saved_seconds_are_told_by_the_runs_own_full_steps_but_the_first():
+    report = timed(9.0, 2.0, 2.0, 1.5, 0.1)
+    assert report.saved_seconds == pytest.approx(0.5 + 1.9)
+    assert report.summary().endswith("2 of 5 steps pruned or idle, 2.4 s saved")
+    assert report.to_dict()["saved_seconds"] == 2.4
+
+
+@pytest.mark.parametrize("seconds", [(2.0, 2.0, 2.0, 2.0, 1.95), (0.1, 0.1, 0.1, 0.2, 0.1), (None,) * 5])
+def test_saved_seconds_are_not_told_where_there_are_next_to_none_or_no_time_is_kept(seconds):
+    assert timed(*seconds).summary().endswith("2 of 5 steps pruned or idle")
+
+
+def test_without_a_full_step_behind_the_first_none_are_known():
+    assert timed(2.0, 0.1, kinds="fi").saved_seconds is None
+
+
 def test_steps_are_counted_by_kind():
     assert [typical().count(kind) for kind in ("full", "pruned", "idle")] == [2, 1, 1]
 
