@@ -210,10 +210,9 @@ def _fewer(counts: Any, steps: int) -> list[Method]:
 def _solvers(steps: int, task: Task, sampler: str) -> list[Method]:
     """Presets, fewer steps, and as many of other solvers as *balanced* computes."""
     computed = COMPUTED.get(steps, steps // 2)
-    if steps > LOW_STEPS:
-        ours, counts = ("quality", "balanced"), [round(count * steps / 28) for count in (10, 14, 18)]
-    else:
-        ours, counts = ("quality",), [computed]  # which is what all presets are there
+    short = steps <= LOW_STEPS
+    ours = ["quality"] if short else ["quality", "balanced"]  # all presets are the same there
+    counts = [computed] if short else [round(count * steps / 28) for count in (10, 14, 18)]
     others = [other for other in DETERMINISTIC if sampler in DETERMINISTIC and other != sampler]
     return [
         *([target(steps)] if task.converged else []),

@@ -109,11 +109,13 @@ class Report:
 
         The first step is left out: it pays for what is made once.
         """
-        full = [step.seconds for step in self.steps[1:] if step.kind == "full" and step.seconds is not None]
-        if not full or any(step.seconds is None for step in self.steps):
+        seconds = [step.seconds for step in self.steps if step.seconds is not None]
+        kinds = [step.kind for step in self.steps]
+        full = [time for time, kind in list(zip(seconds, kinds, strict=False))[1:] if kind == "full"]
+        if not full or len(seconds) < len(kinds):
             return None
         typical = median(full)
-        return sum(typical - step.seconds for step in self.steps if step.kind in ("pruned", "idle"))
+        return sum(typical - time for time, kind in zip(seconds, kinds, strict=True) if kind in ("pruned", "idle"))
 
     def to_dict(self) -> dict:
         """All of the report but the token pictures, ready for JSON."""

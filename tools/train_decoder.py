@@ -81,7 +81,8 @@ def start_refinement() -> demo.Refinement:
     convolutions = [module for module in refinement.modules() if isinstance(module, torch.nn.Conv2d)]
     for convolution in convolutions:
         torch.nn.init.kaiming_uniform_(convolution.weight, a=5**0.5)
-        torch.nn.init.zeros_(convolution.bias)
+        if convolution.bias is not None:
+            torch.nn.init.zeros_(convolution.bias)
     torch.nn.init.zeros_(convolutions[-1].weight)
     return refinement
 
