@@ -23,9 +23,8 @@ NOISY_MULTISTEP = replace(
 UNKNOWN = Solver("is not known", **HOLD)
 OWN_LEVELS = replace(UNKNOWN, kind="has noise levels of its own")
 ADAPTIVE = replace(UNKNOWN, against="its sampler tries noise levels, and takes them back by what the model answers")
-CFG_PP = Solver("moves by the negative prompt's answer", **HOLD)
-CFG_PP_MULTISTEP = replace(
-    CFG_PP, against="its sampler looks back at the negative prompt's answers, where forecasts do more harm than good"
+CFG_PP = replace(
+    UNKNOWN, against="its sampler moves by the negative prompt's answer, where forecasts do more harm than good"
 )
 
 _SOLVERS = {
@@ -36,9 +35,8 @@ _SOLVERS = {
     NOISY_BETWEEN: "dpmpp_sde dpmpp_sde_gpu",
     NOISY_MULTISTEP: """lcm dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde
     dpmpp_3m_sde_gpu""",
-    CFG_PP: "euler_cfg_pp euler_ancestral_cfg_pp",
-    CFG_PP_MULTISTEP: """dpmpp_2m_cfg_pp dpmpp_2s_ancestral_cfg_pp res_multistep_cfg_pp res_multistep_ancestral_cfg_pp
-    gradient_estimation_cfg_pp""",
+    CFG_PP: """euler_cfg_pp euler_ancestral_cfg_pp dpmpp_2m_cfg_pp dpmpp_2s_ancestral_cfg_pp res_multistep_cfg_pp
+    res_multistep_ancestral_cfg_pp gradient_estimation_cfg_pp""",
     OWN_LEVELS: "dpm_fast_function",
     ADAPTIVE: "dpm_adaptive_function",
 }
