@@ -3,7 +3,12 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
 const NAME = "cat_pruning_lines";
-const LINE = 15; // pixels
+const LINE = 15, LETTER = 6, MARGIN = 30; // pixels
+
+/** Rows that a text takes on a node of this width. */
+function countRows(text, width) {
+    return text.split("\n").reduce((rows, line) => rows + Math.max(1, Math.ceil((line.length * LETTER) / (width - MARGIN))), 0);
+}
 
 /** The node that the host means by "7", or by "3:7": in the subgraph of node 3. */
 function find(id) {
@@ -22,7 +27,7 @@ function addLines(node) {
     const widget = node.addDOMWidget(NAME, NAME, box, {
         getValue: () => box.textContent,
         setValue: (text) => { box.textContent = text; },
-        getMinHeight: () => LINE * (box.textContent.split("\n").length + 1),
+        getMinHeight: () => LINE * (countRows(box.textContent, node.size[0]) + 1),
         serialize: false, // not sent to the server
     });
     widget.serialize = false; // nor kept in the workflow

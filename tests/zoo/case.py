@@ -62,6 +62,7 @@ class Case:
     near_one: tuple[str, ...] = ("norm", "ln_")
     model: dict[str, Any] = field(default_factory=dict)
 
+    @torch.no_grad()  # as the host loads models
     def build(self, seed: int = 0) -> Any:
         """The model in the host's patcher, on the CPU, float32."""
         config = self.config(dict(self.unet))
@@ -103,6 +104,7 @@ class Case:
 NEWER = {
     *("txt_ids_dims", "vec_in_dim", "meanflow_sum"),
     *("encoder_hidden_size", "encoder_intermediate_size", "encoder_num_heads"),
+    *("use_x0", "use_sequential_txt_ids"),
 }
 
 

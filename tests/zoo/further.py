@@ -335,7 +335,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "use_x0": True,
             "use_sequential_txt_ids": False,
         },
-        {"channels": 3, "context": 48},
+        {"channels": 3, "context": 48, "pooled": 32},
     ),
     "ZImagePixelSpace": (
         {
@@ -380,11 +380,19 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 """Configuration and further arguments of :class:`Case`, by the class in ``comfy/supported_models.py``."""
 
 
+PARAMETERS = {
+    "ACEStep15": "comfy.ldm.ace.ace_step15.AceStepConditionGenerationModel",
+    "ChromaRadiance": "comfy.ldm.chroma_radiance.model.ChromaRadianceParams",
+}
+"""What says which of a configuration's values a host knows, where hosts differ."""
+
+
 def further_case(name: str) -> Case:
     """The small model of a class of :data:`TABLE` that this host has."""
     unet, more = TABLE[name]
-    if name == "ACEStep15":
-        unet = list_known(import_module("comfy.ldm.ace.ace_step15").AceStepConditionGenerationModel, unet)
+    if name in PARAMETERS:
+        module, _, parameters = PARAMETERS[name].rpartition(".")
+        unet = list_known(getattr(import_module(module), parameters), unet)
     kind = Joined if "both" in more.get("sizes", {}) else Case
     # the host takes weights out of what it is given
     return kind(getattr(comfy.supported_models, name), unet, **{**more, "model": dict(more.get("model", {}))})
