@@ -109,13 +109,11 @@ class Report:
 
         The first step is left out: it pays for what is made once.
         """
-        seconds = [step.seconds for step in self.steps if step.seconds is not None]
-        kinds = [step.kind for step in self.steps]
-        full = [time for time, kind in list(zip(seconds, kinds, strict=False))[1:] if kind == "full"]
-        if not full or len(seconds) < len(kinds):
+        timed = [(step.kind, step.seconds) for step in self.steps if step.seconds is not None]
+        full = [seconds for kind, seconds in timed[1:] if kind == "full"]
+        if not full or len(timed) < len(self.steps):
             return None
-        typical = median(full)
-        return sum(typical - time for time, kind in zip(seconds, kinds, strict=True) if kind in ("pruned", "idle"))
+        return sum(median(full) - seconds for kind, seconds in timed if kind in ("pruned", "idle"))
 
     def to_dict(self) -> dict:
         """All of the report but the token pictures, ready for JSON."""

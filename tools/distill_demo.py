@@ -12,7 +12,6 @@ import argparse
 import json
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ import comfy.samplers  # noqa: E402
 from cat_core.host import demo  # noqa: E402
 from tools.demo_data import random_scene  # noqa: E402
 from tools.train_demo import DemoNetwork  # noqa: E402
+from tools.training import fall, learn, missing_samples, samples, save_state, write_sample  # noqa: E402
 
 FOLDER = ROOT / ".dev" / "distil"
 STATE = FOLDER / "state.pt"
@@ -73,31 +73,27 @@ def velocity(network: DemoNetwork, x: torch.Tensor, sigma: torch.Tensor, numbers
         return network.model(x, sigma * 1000, context=context, y=pooled).float()
 
 
+def denoise(network: DemoNetwork, x: torch.Tensor, sigmas: torch.Tensor, words: torch.Tensor) -> list[torch.Tensor]:
+    """All latents of guided euler steps from ``x`` [1, 16, H, W] along ``sigmas``; ``words`` [2, n] of both prompts."""
+    states = [x]
+    for sigma, following in pairwise(sigmas):
+        positive, negative = velocity(network, x.repeat(2, 1, 1, 1), sigma.repeat(2), words).chunk(2)
+        x = x + (negative + CFG * (positive - negative)) * (following - sigma)
+        states.append(x)
+    return states
+
+
 @torch.inference_mode()
 def teach() -> None:
     """Write the trajectories that are missing: latents [STEPS + 1, 16, SIDE, SIDE] in the model's scale, and words."""
     network, tokenizer = load_network()
     sigmas = find_sigmas(TEACHER_STEPS)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for n in tqdm(range(TRAJECTORIES), desc="trajectories"):
-        path = FOLDER / f"{n:05}.safetensors"
-        if path.exists():
-            continue
+    for n, path in missing_samples(FOLDER, TRAJECTORIES, "trajectories"):
         words = [tokenizer.encode(random_scene(np.random.default_rng([n])).caption), tokenizer.encode("")]
         x = torch.randn(1, demo.LATENT_CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(n))
-        states = [x]
-        for sigma, following in pairwise(sigmas):
-            positive, negative = velocity(network, x.repeat(2, 1, 1, 1), sigma.repeat(2), torch.tensor(words)).chunk(2)
-            x = x + (negative + CFG * (positive - negative)) * (following - sigma)
-            states.append(x)
+        states = denoise(network, x, sigmas, torch.tensor(words))
         tensors = {"x": torch.cat(states)[:: TEACHER_STEPS // STEPS].half(), "words": torch.tensor(words[:1])}
-        save_file(tensors, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
-
-
-def trajectories() -> list[Path]:
-    """The files that are there."""
-    return sorted(FOLDER.glob("*.safetensors"))
+        write_sample(tensors, path)
 
 
 def draw_batch(iteration: int, sigmas: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -106,7 +102,7 @@ def draw_batch(iteration: int, sigmas: torch.Tensor) -> tuple[torch.Tensor, ...]
     Iteration i is the same in every run once all trajectories are there.
     """
     rng = np.random.default_rng([iteration])
-    there = trajectories()
+    there = samples(FOLDER)
     files = [there[number] for number in rng.choice(len(there), BATCH, replace=False)]
     levels = (iteration * BATCH + np.arange(BATCH)) % STEPS
     now, following, words = [], [], []
@@ -156,20 +152,14 @@ def train() -> None:
         done, loss = state["done"], state["loss"]
     bar = tqdm(range(done, ITERATIONS), initial=done, total=ITERATIONS, desc="student")
     for i in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (i + 1) / 50) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * i / ITERATIONS)))
         x, at, words, target = draw_batch(i, sigmas)
         error = ((velocity(network, x, at, words) - target) ** 2).mean()
-        optimiser.zero_grad(set_to_none=True)
-        error.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        optimiser.step()
+        learn(optimiser, error, RATE * min(1, (i + 1) / 50) * fall(i / ITERATIONS))
         loss = error.item() if math.isnan(loss) else 0.98 * loss + 0.02 * error.item()
         bar.set_postfix(loss=f"{loss:.4f}")
         if (i + 1) % 50 == 0 or i + 1 == ITERATIONS:
             state = {"learned": learned, "optimiser": optimiser.state_dict(), "done": i + 1, "loss": loss}
-            torch.save(state, STATE.with_suffix(".new"))
-            STATE.with_suffix(".new").replace(STATE)
+            save_state(state, STATE)
 
 
 def load_state(learned: list[torch.nn.Parameter]) -> dict:
@@ -184,7 +174,7 @@ def export() -> None:
     """Write the learned difference as a LoRA file in bfloat16, with what it was trained to as metadata."""
     network, _ = load_network()
     state, path = load_state(make_student(network)), demo.DISTILLED_FILE
-    training = {"iterations": state["done"], "loss": state["loss"], "trajectories": len(trajectories())}
+    training = {"iterations": state["done"], "loss": state["loss"], "trajectories": len(samples(FOLDER))}
     metadata = {"format": "pt", "training": json.dumps(training), "license": "MIT (see demo/README.md)"}
     save_file({name: factor.bfloat16().contiguous() for name, factor in differences(network).items()}, path, metadata)
     print(f"wrote {path.name}: {path.stat().st_size / 1e6:.1f} MB, {training}")

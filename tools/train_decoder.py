@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +23,9 @@ restart_with_allocator()
 import_host()
 from cat_core.host import demo  # noqa: E402
 from tools.demo_data import EmojiScenes, fetch_pictures, random_scene  # noqa: E402
-from tools.distill_demo import CFG, find_sigmas, load_network, velocity  # noqa: E402
+from tools.distill_demo import denoise, find_sigmas, load_network  # noqa: E402
 from tools.train_demo import to_pixels  # noqa: E402
+from tools.training import fall, learn, missing_samples, samples, save_state, write_sample  # noqa: E402
 
 FOLDER = ROOT / ".dev" / "decoder"
 STATE = FOLDER / "state.pt"
@@ -45,11 +44,7 @@ def draw(emoji: Path) -> None:
     scenes, autoencoder = EmojiScenes(emoji), load_autoencoder()
     network, tokenizer = load_network()
     sigmas = find_sigmas(STEPS)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for n in tqdm(range(PAIRS), desc="pairs"):
-        path = FOLDER / f"{n:05}.safetensors"
-        if path.exists():
-            continue
+    for n, path in missing_samples(FOLDER, PAIRS, "pairs"):
         rng = np.random.default_rng([n, 1])
         scene = random_scene(rng)
         picture = scenes.draw(scene, rng)
@@ -58,20 +53,14 @@ def draw(emoji: Path) -> None:
         levels = sigmas[-1 - int(rng.integers(FEWEST, MOST + 1)) :]
         x = (1 - levels[0]) * clean + levels[0] * noise
         words = torch.tensor([tokenizer.encode(scene.caption), tokenizer.encode("")])
-        for sigma, following in pairwise(levels):
-            positive, negative = velocity(network, x.repeat(2, 1, 1, 1), sigma.repeat(2), words).chunk(2)
-            x = x + (negative + CFG * (positive - negative)) * (following - sigma)
+        x = denoise(network, x, levels, words)[-1]
         pixels = torch.from_numpy(picture.round().astype(np.uint8)).permute(2, 0, 1).contiguous()
-        save_file({"picture": pixels, "latent": x[0].half().contiguous()}, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
+        write_sample({"picture": pixels, "latent": x[0].half().contiguous()}, path)
 
 
 def load_autoencoder() -> demo.DemoAutoencoder:
     """The shipped autoencoder, without its refinement."""
-    autoencoder = demo.DemoAutoencoder()
-    tensors, _ = demo.read_demo_file()
-    autoencoder.load_state_dict({k.removeprefix("vae."): v.float() for k, v in tensors.items() if k.startswith("vae.")})
-    return autoencoder.requires_grad_(False)
+    return demo.load_demo(refined=False)[2].first_stage_model.float().requires_grad_(False)
 
 
 def start_refinement() -> demo.Refinement:
@@ -89,7 +78,7 @@ def start_refinement() -> demo.Refinement:
 
 def load_pairs() -> tuple[torch.Tensor, torch.Tensor]:
     """All pairs: latents [N, 16, 64, 64] in the model's scale, and pictures [N, 3, 256, 256] in -1..1."""
-    pairs = [load_file(path) for path in sorted(FOLDER.glob("*.safetensors"))]
+    pairs = [load_file(path) for path in samples(FOLDER)]
     latents = torch.stack([pair["latent"] for pair in pairs]).float()
     return latents, torch.stack([pair["picture"] for pair in pairs]).float() / 127.5 - 1
 
@@ -106,8 +95,7 @@ def train() -> None:
     autoencoder.refinement = refinement = start_refinement()
     latents, pictures = load_pairs()
     latents = autoencoder.format.process_out(latents)
-    learned = list(refinement.parameters())
-    optimiser = torch.optim.AdamW(learned, lr=RATE, betas=(0.9, 0.99), weight_decay=0)
+    optimiser = torch.optim.AdamW(refinement.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0)
     done, curve = 0, []
     if STATE.exists():
         state = torch.load(STATE, weights_only=True)
@@ -116,20 +104,14 @@ def train() -> None:
         done, curve = state["done"], state["curve"]
     bar = tqdm(range(done, ITERATIONS), initial=done, total=ITERATIONS, desc="decoder")
     for i in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (i + 1) / 100) * (0.51 + 0.49 * math.cos(math.pi * i / ITERATIONS))
         error = loss_of(*draw_batch(i, autoencoder, latents[:-LAST_PAIRS], pictures[:-LAST_PAIRS]))
-        optimiser.zero_grad(set_to_none=True)
-        error.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        optimiser.step()
+        learn(optimiser, error, RATE * min(1, (i + 1) / 100) * fall(i / ITERATIONS))
         if (i + 1) % 100 == 0 or i + 1 == ITERATIONS:
             with torch.inference_mode():
                 curve.append(loss_of(autoencoder.decode(latents[-LAST_PAIRS:]), pictures[-LAST_PAIRS:]).item())
             bar.set_postfix(loss=f"{error.item():.4f}", unseen=f"{curve[-1]:.4f}")
             state = {"refinement": refinement.state_dict(), "optimiser": optimiser.state_dict()}
-            torch.save({**state, "done": i + 1, "curve": curve}, STATE.with_suffix(".new"))
-            STATE.with_suffix(".new").replace(STATE)
+            save_state({**state, "done": i + 1, "curve": curve}, STATE)
 
 
 def draw_batch(

@@ -28,6 +28,7 @@ from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
 from cat_core.host import demo  # noqa: E402
 from cat_core.similarity import psnr  # noqa: E402
 from tools.demo_data import EmojiScenes, fetch_pictures, random_scene, vocabulary  # noqa: E402
+from tools.training import fall, save_state  # noqa: E402
 
 STATE = ROOT / ".dev" / "train"
 TOKENS_PER_STEP = 8192
@@ -153,8 +154,7 @@ class Trainer:
     def save(self) -> None:
         STATE.mkdir(parents=True, exist_ok=True)
         state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimiser")}
-        torch.save({**state, "done": self.done, "loss": self.loss}, STATE / "new.pt")
-        (STATE / "new.pt").replace(STATE / "state.pt")
+        save_state({**state, "done": self.done, "loss": self.loss}, STATE / "state.pt")
 
     def resume(self) -> None:
         if not (STATE / "state.pt").exists():
@@ -198,7 +198,7 @@ def rate_factor(stage: str, progress: float, iteration: int) -> float:
     warm = min(1.0, (iteration + 1) / 200)
     if stage != "full" or progress < 0.5:
         return warm
-    return warm * (0.02 + 0.98 * (0.5 + 0.5 * float(np.cos(np.pi * (progress - 0.5) / 0.5))))
+    return warm * fall((progress - 0.5) / 0.5)
 
 
 @torch.no_grad()
