@@ -56,6 +56,7 @@ def test_it_gives_the_right_answer_and_says_what_it_did(name):
     assert (report.count("pruned") >= 2) == served
     assert bool(report.reasons) != served
     assert all(reason.startswith(IDLE_INSTEAD) for reason in report.reasons)
+    assert all(step.seconds is not None for step in report.steps)
     settings = SETTINGS if served else SETTINGS.without_tokens()
     dense = case.sample(Oracle(report, settings, case.patch, case.behind, case.serves, case.blind).attach(model), noise)
     for part, right, stock in zip(*map(parts, (answer, dense, case.sample(model, noise))), strict=True):

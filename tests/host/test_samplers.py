@@ -67,3 +67,8 @@ def test_a_sampler_of_the_next_release_is_not_known(monkeypatch):
 
     sample_tomorrow.__module__ = comfy.samplers.k_diffusion_sampling.__name__
     assert find_solver(comfy.samplers.KSAMPLER(sample_tomorrow)) is UNKNOWN
+
+
+def test_where_noise_is_added_between_levels_no_single_tokens_are_computed():
+    without = {name for name in NAMES if not solver_of(name).tokens}
+    assert without == {"dpmpp_sde", "dpmpp_sde_gpu"}
