@@ -1,6 +1,7 @@
 """Given pictures, changed as a text says."""
 
 from tools.recipes.parts import (
+    HALF,
     HUNYUAN,
     IDLE,
     QWEN,
@@ -55,6 +56,23 @@ RECIPES = (
             ),
             _on("positive"),
             _on("negative"),
+            Node("VAEEncode"),
+        ),
+        runs=(Run((shift(3.1), Node("CFGNorm")), ksampler(40, 4.0)),),
+    ),
+    Recipe(
+        name="firered_edit",
+        title="FireRed-Image-Edit 1.1",
+        template="image_firered_image_edit1_1",
+        expect=HALF.format(40),
+        load=(
+            unet("FireRedTeam/FireRed-Image-Edit-1.1-ComfyUI:FireRed-Image-Edit-1.1-transformer.safetensors"),
+            clip("qwen_image", HUNYUAN + QWEN_VL),
+            vae("FireRedTeam/FireRed-Image-Edit-1.0-ComfyUI:qwen_image_vae.safetensors"),
+            *given_picture(Node("FluxKontextImageScale")),
+        ),
+        prompt=(
+            *_encoders("TextEncodeQwenImageEditPlus", "turn it into a pencil drawing on rough paper", "image1"),
             Node("VAEEncode"),
         ),
         runs=(Run((shift(3.1), Node("CFGNorm")), ksampler(40, 4.0)),),
