@@ -78,31 +78,24 @@ class _Graph:
 
     def add(self, column: int, *nodes: Node) -> None:
         for node in nodes:
-            sockets, widgets = _inputs(self.info[node.kind]["input"])
+            described = self.info[node.kind]
             made = self._put(node.kind, column)
-            made["inputs"] = [{"name": name, "type": kind, "link": None} for name, (kind, _) in sockets.items()]
-            made["inputs"] += [
-                {"name": name, "type": kind, "widget": {"name": name}, "link": None} for name, kind in widgets.items()
-            ]
-            for slot, entry in enumerate(made["inputs"]):
-                _, required = sockets.get(entry["name"], ("", False))
-                if wanted := self._source(entry, node.takes, required):
-                    self._connect(made, slot, wanted)
-            made["widgets_values"] = _values(node, self.info[node.kind]["input"])
+            made["widgets_values"] = _values(node, described["input"])
+            self._take(made, node, described)
+            self._give(made, node, described)
+            made["size"] = [WIDTHS[column], HEIGHTS.get(node.kind) or _height(made)]
             if node.files:
-                files = [{"name": f.name, "url": f.url, "directory": f.directory} for f in node.files]
+                files = [{"name": one.name, "url": one.url, "directory": one.directory} for one in node.files]
                 made["properties"]["models"] = files
             if node.title:
                 made["title"] = node.title
             if node is CAT:
                 made |= {"color": "#223", "bgcolor": "#335"}
-            self._give(made, node)
-            made["size"] = [WIDTHS[column], HEIGHTS.get(node.kind) or _height(made, widgets)]
 
     def add_note(self, text: str) -> None:
         """At the top, above the loaders."""
         note = self._put("MarkdownNote", LOADERS)
-        note |= {"widgets_values": [text], "title": "Read me", "size": [660, 300], "pos": [0, -300 - GAP]}
+        note |= {"widgets_values": [text], "title": "Read me", "size": [660, 240], "pos": [0, -240 - GAP]}
 
     def _put(self, kind: str, column: int) -> dict[str, Any]:
         number = len(self.nodes) + 1
@@ -112,8 +105,19 @@ class _Graph:
         self.columns.append(column)
         return made
 
+    def _take(self, made: dict[str, Any], node: Node, described: dict[str, Any]) -> None:
+        sockets, widgets = _inputs(described["input"])
+        made["inputs"] = [{"name": name, "type": kind, "link": None} for name, (kind, _) in sockets.items()]
+        made["inputs"] += [
+            {"name": name, "type": kind, "widget": {"name": name}, "link": None} for name, kind in widgets.items()
+        ]
+        for slot, entry in enumerate(made["inputs"]):
+            _, required = sockets.get(entry["name"], ("", False))
+            if wanted := self._source(entry, node.takes, required):
+                self._connect(made, slot, wanted)
+
     def _source(self, entry: dict[str, Any], takes: dict[str, str], required: bool) -> str | None:
-        """Name of the output that an input takes; of widgets, and of sockets that may stay open, few take one."""
+        """Name of the output that an input takes; widgets, and sockets that may stay open, are asked for by name."""
         name = entry["name"].partition(".")[0]
         if name in takes or "widget" in entry:
             return takes.get(name)
@@ -122,15 +126,17 @@ class _Graph:
         return entry["type"] if required else None
 
     def _connect(self, made: dict[str, Any], slot: int, wanted: str) -> None:
-        entry = made["inputs"][slot]
+        if wanted not in self.newest:
+            raise ValueError(f"No node before {made['type']} gives {wanted}.")
         source, number = self.newest[wanted]
-        output = source["outputs"][number]
+        entry, output = made["inputs"][slot], source["outputs"][number]
         entry["link"] = len(self.links) + 1
         output["links"] = [*(output["links"] or []), entry["link"]]
         self.links.append([entry["link"], source["id"], number, made["id"], slot, output["type"]])
 
-    def _give(self, made: dict[str, Any], node: Node) -> None:
-        kinds, names = self.info[node.kind]["output"], self.info[node.kind]["output_name"]
+    def _give(self, made: dict[str, Any], node: Node, described: dict[str, Any]) -> None:
+        """Outputs are found by type, the first of several; where there are several, by name too."""
+        kinds, names = described["output"], described["output_name"]
         made["outputs"] = [{"name": n, "type": k, "links": None} for n, k in zip(names, kinds, strict=True)]
         several = Counter(kinds)
         for number, (kind, name) in reversed([*enumerate(zip(kinds, names, strict=True))]):
@@ -196,11 +202,12 @@ def _default(kind: Any, options: dict[str, Any]) -> Any:
     return options.get("default", first["key"] if isinstance(first, dict) else first)
 
 
-def _height(made: dict[str, Any], widgets: dict[str, str]) -> int:
+def _height(made: dict[str, Any]) -> int:
     """Room for rows, with more of it for text."""
+    widgets = [entry["type"] for entry in made["inputs"] if "widget" in entry]
     sockets = len(made["inputs"]) - len(widgets)
-    texts = list(widgets.values()).count("STRING")
-    height = 20 + 20 * max(sockets, len(made["outputs"])) + 24 * len(widgets) + 46 * texts
+    fields = max(len(widgets), len(made["widgets_values"]))  # with the choice behind a seed
+    height = 20 + 20 * max(sockets, len(made["outputs"])) + 24 * fields + 46 * widgets.count("STRING")
     return -(-height // 10) * 10
 
 

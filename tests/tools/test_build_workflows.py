@@ -100,6 +100,11 @@ def test_an_input_that_a_node_does_not_have_is_named():
         build(recipe(patches=(Node("Patch", {"strenght": 1}),)), INFO)
 
 
+def test_what_no_node_gives_is_named():
+    with pytest.raises(ValueError, match="No node before Patch gives CLIP_VISION"):
+        build(recipe(patches=(Node("Patch", takes={"model": "CLIP_VISION"}),)), INFO)
+
+
 @pytest.mark.parametrize(
     ("since", "known"), [("", True), ("Join", True), ("Join c", False), ("KSampler a", True), ("Other", False)]
 )
