@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality families train clean
+.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality families workflows train clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ bench-quality: ## measure quality against cost on the demo model (hours; resumes
 
 families: ## compute the table of docs/families.md
 	@$(PYTHON) tools/dev.py families
+
+workflows: ## build the workflows of tools/recipes
+	@$(PYTHON) tools/dev.py workflows
 
 train: ## train the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py train

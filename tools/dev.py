@@ -76,6 +76,7 @@ TASKS = {
     "bench-speed": ([["-m", "bench.speed"]], "measure steps and runs, write docs/speed.md (12 minutes; resumes)"),
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
     "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),
+    "workflows": ([["-m", "tools.build_workflows"]], "build the workflows of tools/recipes"),
     "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),
     "decoder": ([["-m", "tools.train_decoder"]], "draw, train or export what its decoder adds (half an hour; resumes)"),
     "distill": ([["-m", "tools.distill_demo"]], "teach, train or export its distilled variant (an hour; resumes)"),

@@ -75,7 +75,7 @@ def _widgets(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     defaults: list[Any] = []  # of the last widgets
     for section in ("required", "optional"):
         for name, (kind, *rest) in info["input"].get(section, {}).items():
-            if not _is_widget(kind):
+            if not is_widget(kind, *rest):
                 continue
             options = rest[0] if rest else {}
             has_choice = options.get("control_after_generate")
@@ -91,6 +91,8 @@ def _widgets(node: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in zip(names, values, strict=True) if name is not None}
 
 
-def _is_widget(kind: Any) -> bool:
+def is_widget(kind: Any, options: Any = None) -> bool:
+    """Whether an input of this type, with the options that the server names, is set on the node itself."""
+    kind = (options or {}).get("widgetType", kind)  # of several types that may be linked, the one that is shown
     # a dynamic choice has more widgets behind some of its values, which none of the pack's workflows takes
     return isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")

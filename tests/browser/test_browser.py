@@ -25,6 +25,12 @@ def steps(comfy):
 
 def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
     comfy.browse_templates("cat-pruning")
+    cards = comfy.page.get_by_test_id(re.compile("^template-workflow-"))
+    cards.first.wait_for()
+    while (shown := cards.count()) < len(WORKFLOWS):
+        # further ones are drawn when the last one is reached
+        cards.last.scroll_into_view_if_needed()
+        cards.nth(shown).wait_for()
     for name in WORKFLOWS:
         card = comfy.page.get_by_test_id(f"template-workflow-{name}")
         card.scroll_into_view_if_needed()
@@ -33,7 +39,7 @@ def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
         # the front end's own stand-in for a missing one is of another size
         comfy.page.wait_for_function("picture => picture.naturalWidth == 512", arg=picture.element_handle())
     # the shown ones are drawn anew after scrolling
-    comfy.page.get_by_test_id(re.compile("^template-workflow-")).first.scroll_into_view_if_needed()
+    cards.first.scroll_into_view_if_needed()
     pictures = "[...document.querySelectorAll('[data-testid^=template-workflow-] img')]"
     comfy.page.wait_for_function(f"{pictures}.filter(picture => picture.naturalWidth > 0).length > 3")
     comfy.photograph(f"templates_{comfy.look}")
