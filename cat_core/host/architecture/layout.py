@@ -72,7 +72,7 @@ class Layout:
 
     blocks: tuple[Blocks, ...]
     image: Argument = "img"
-    text: str | None = None
+    text: Argument | None = None
     rest: Rest = Rest.NOWHERE
     multiple: str | None = None
     per_token: Mapping[Argument, int | Gather] = field(default_factory=dict)
