@@ -140,6 +140,7 @@ _OMNIGEN2 = {
     "text_feat_dim": 2048,
     "timestep_scale": 1000.0,
 }
+_BOOGU = {"image_model": "boogu", "hidden_size": 3360, "num_layers": 32, "num_double_stream_layers": 8}
 _HUNYUAN_DIT = {"image_model": "hydit", "depth": 40, "hidden_size": 1408, "mlp_ratio": 4.3637}
 
 _QWEN_IMAGE = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
@@ -286,6 +287,7 @@ CHECKPOINTS = (
         "HiDream-I1", "HiDream", _HIDREAM, (128, 128), 128, extra={"encoder_hidden_states_llama3": (1, 32, 128, 4096)}
     ),
     Checkpoint("OmniGen2", "Omnigen2", _OMNIGEN2, (128, 128), 256),
+    Checkpoint("Boogu", "Boogu", _BOOGU, (128, 128), 256),
     Checkpoint(
         "HunyuanDiT 1.2",
         "HunyuanDiT",
