@@ -141,6 +141,7 @@ _OMNIGEN2 = {
     "timestep_scale": 1000.0,
 }
 _BOOGU = {"image_model": "boogu", "hidden_size": 3360, "num_layers": 32, "num_double_stream_layers": 8}
+_IDEOGRAM4 = {"image_model": "ideogram4", "in_channels": 128, "num_layers": 34}
 _HUNYUAN_DIT = {"image_model": "hydit", "depth": 40, "hidden_size": 1408, "mlp_ratio": 4.3637}
 
 _QWEN_IMAGE = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
@@ -288,6 +289,7 @@ CHECKPOINTS = (
     ),
     Checkpoint("OmniGen2", "Omnigen2", _OMNIGEN2, (128, 128), 256),
     Checkpoint("Boogu", "Boogu", _BOOGU, (128, 128), 256),
+    Checkpoint("Ideogram 4", "Ideogram4", _IDEOGRAM4, (64, 64), 256),
     Checkpoint(
         "HunyuanDiT 1.2",
         "HunyuanDiT",
