@@ -1,4 +1,4 @@
-"""Boogu, from text alone and with two reference latents, which older hosts do not have."""
+"""Boogu, from text alone and with two reference latents; older hosts may not have it."""
 
 from dataclasses import replace
 

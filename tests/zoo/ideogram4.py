@@ -1,4 +1,4 @@
-"""Ideogram 4, with text and, as its second model runs, without. Older hosts do not have it."""
+"""Ideogram 4, with text and, as its second model runs, without; older hosts may not have it."""
 
 import comfy.supported_models
 

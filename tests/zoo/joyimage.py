@@ -1,4 +1,4 @@
-"""JoyImage-Edit, from text alone and with two reference latents, which older hosts do not have."""
+"""JoyImage-Edit, from text alone and with two reference latents; older hosts may not have it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Krea 2, which older hosts do not have."""
+"""Krea 2; older hosts may not have it."""
 
 import comfy.supported_models
 

@@ -1,4 +1,4 @@
-"""Lens, with all of the text and with a part of it masked, which older hosts do not have."""
+"""Lens, with all of the text and with a part of it masked; older hosts may not have it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""MageFlow, which older hosts do not have."""
+"""MageFlow; older hosts may not have it."""
 
 import comfy.supported_models
 

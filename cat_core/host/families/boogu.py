@@ -4,7 +4,7 @@ Host file: ``comfy/ldm/boogu/model.py``. A block of two streams attends from tex
 to itself. References stand in front of the image, text in front of both. Refiners run in front of the blocks, as
 OmniGen2's do.
 
-Tested on ComfyUI 0.30.0. Older ones do not have it.
+Tested on ComfyUI 0.30.0.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Host file: ``comfy/ldm/ideogram4/model.py``. The negative side of guidance is a 
 text. Prompts of unequal length in one batch come with a mask of all rows by all rows, which is not served. Rotary
 embeddings have a row per token of the whole sequence.
 
-Tested on ComfyUI 0.30.0. Older ones do not have it.
+Tested on ComfyUI 0.30.0.
 """
 
 from __future__ import annotations

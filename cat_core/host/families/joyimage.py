@@ -1,9 +1,9 @@
 """JoyImage-Edit: double blocks with joint attention over image, reference latents, then text.
 
-Host file: ``comfy/ldm/joyimage/model.py``. Rotary embeddings have a row per token of image and references. The latter are
+Host file: ``comfy/ldm/joyimage/model.py``. Rotary embeddings have a row per token of image and references, which are
 computed in full.
 
-Tested on ComfyUI 0.30.0. Older ones do not have it.
+Tested on ComfyUI 0.30.0.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Lens: double blocks with joint attention over image, then text.
 
-Host file: ``comfy/ldm/lens/model.py``. Rotary embeddings and the attention's mask, which every block is given, have a row
-or a column per token of the whole sequence.
+Host file: ``comfy/ldm/lens/model.py``. Rotary embeddings and the mask of attention, which every block is given, have a
+row or a column per token of the whole sequence.
 
-Tested on ComfyUI 0.30.0. Older ones do not have it.
+Tested on ComfyUI 0.30.0.
 """
 
 from __future__ import annotations
