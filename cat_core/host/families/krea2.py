@@ -1,8 +1,8 @@
 """Krea 2: single blocks over one sequence of text and image tokens.
 
 Host file: ``comfy/ldm/krea2/model.py``. In front of the blocks a small transformer brings the layers of the text's
-encoder together. Rotary embeddings have a row per token of the whole sequence. References stand behind the image, so that there
-are others on both sides of it: they are not served.
+encoder together. Rotary embeddings have a row per token of the whole sequence. References stand behind the image, so
+that there are others on both sides of it: they are not served.
 
 Tested on ComfyUI 0.30.0.
 """
