@@ -21,6 +21,7 @@ class Kandinsky5(Family):
     """See :class:`cat_core.host.architecture.family.Family`."""
 
     name = "Kandinsky 5"
+    preset = "quality"
     classes = (("comfy.ldm.kandinsky5.model", "Kandinsky5"),)
     arguments = frozenset({"attention_mask", "time_dim_replace", "y"})
     layout = Layout(
