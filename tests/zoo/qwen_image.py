@@ -1,13 +1,12 @@
 """Qwen-Image; latents have one frame, and more of a layered picture, which the oldest hosts do not know."""
 
-import inspect
 from dataclasses import replace
 
 import comfy.supported_models
 import torch
 from comfy.ldm.qwen_image.model import QwenImageTransformer2DModel
 
-from .case import Case
+from .case import Case, knows
 
 CASE = Case(
     comfy.supported_models.QwenImage,
@@ -32,6 +31,6 @@ CASES = {
     "qwen-image": CASE,
     "qwen-image masked": replace(CASE, prompt={"attention_mask": torch.tensor([[1, 1, 1, 1, 1, 0, 0]])}),
 }
-if set(LAYERED) <= set(inspect.signature(QwenImageTransformer2DModel).parameters):
+if knows(QwenImageTransformer2DModel, LAYERED):
     sizes = {"square": (4, 8, 8), "wide": (3, 6, 10)}
     CASES["qwen-image layered"] = replace(CASE, unet={**CASE.unet, **LAYERED}, sizes=sizes)
