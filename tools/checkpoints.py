@@ -304,6 +304,15 @@ CHECKPOINTS = (
     Checkpoint("Lens", "Lens", {"image_model": "lens"}, (64, 64), 256),
     Checkpoint("MageFlow", "MageFlow", {"image_model": "mage_flow"}, (64, 64), 256),
     Checkpoint("ERNIE-Image", "ErnieImage", {"image_model": "ernie"}, (64, 64), 256),
+    Checkpoint(
+        "HiDream-O1",
+        "HiDreamO1",
+        {"image_model": "hidream_o1"},
+        (2048, 2048),
+        0,
+        "2048 x 2048",
+        extra={"input_ids": (1, 128)},
+    ),
     Checkpoint("Kandinsky 5 Lite video", "Kandinsky5", _KANDINSKY5, (31, 64, 96), 256, "768 x 512 x 121"),
     Checkpoint("CogVideoX 5B", "CogVideoX_T2V", _COGVIDEOX, (13, 60, 90), 226, "720 x 480 x 49"),
     Checkpoint(

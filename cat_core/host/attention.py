@@ -126,9 +126,11 @@ class PrunedAttention(NamedAttention):
         self.attended: set[Name] = set()
 
     def attend(self, name: Name, func: Attention, q, k, v, mask, heads_first: bool) -> torch.Tensor:
-        others = k.shape[2 if heads_first else 1] - self.selections[0].count
+        rows, queries = (part.shape[2 if heads_first else 1] for part in (k, q))
+        # a model may keep keys of rows in front by itself, of which its blocks are given nothing any more
+        kept, others = rows - queries, rows - self.selections[0].count
         # some blocks have a second attention, over the image's argument alone
-        before = self.before if others >= self.before else self.before - self.text
+        before = kept + (self.before if others - kept >= self.before else self.before - self.text)
         if not 0 <= before <= others:
             raise LayoutError(f"{k.shape} are keys where {self.selections[0].count} tokens and others were expected")
         self.attended.add(name)
