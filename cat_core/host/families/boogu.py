@@ -45,24 +45,21 @@ class Boogu(Family):
     )
 
     def cost(self, transformer: Any) -> ModelCost:
-        doubles, singles, refiners = (
-            getattr(transformer, name) for name in ("double_stream_layers", "single_stream_layers", "noise_refiner")
-        )
+        doubles, singles = transformer.double_stream_layers, transformer.single_stream_layers
+        refiners, conditions = transformer.noise_refiner, transformer.time_caption_embed
+        output, width = transformer.norm_out, transformer.hidden_size
         image, text = (
             parts_macs(doubles, "img_instruct_attn.to_out", f"{kind}_feed_forward", *_name_projections(kind))
             for kind in ("img", "instruct")
         )
         both, refining = (parts_macs(blocks, "attn", "feed_forward") for blocks in (singles, refiners))
-        ends, conditions, width = transformer.norm_out, transformer.time_caption_embed, transformer.hidden_size
+        text += linear_macs(transformer.context_refiner, conditions.caption_embedder, output.linear_2)
+        modulations = parts_macs([*singles, *refiners], "norm1") + parts_macs(doubles, *_MODULATIONS)
         return ModelCost(
             per_block_token=image + both + parts_macs(doubles, "img_self_attn"),
-            per_image_token=refining + linear_macs(transformer.x_embedder, ends.linear_2),
-            per_text_token=text
-            + both
-            + linear_macs(transformer.context_refiner, conditions.caption_embedder, ends.linear_2),
-            per_sample=linear_macs(conditions.timestep_embedder, ends.linear_1)
-            + parts_macs([*singles, *refiners], "norm1")
-            + parts_macs(doubles, *_MODULATIONS),
+            per_image_token=refining + linear_macs(transformer.x_embedder, output.linear_2),
+            per_text_token=text + both,
+            per_sample=linear_macs(conditions.timestep_embedder, output.linear_1) + modulations,
             joint_widths=(width,) * len([*doubles, *singles]),
             image_widths=(width,) * len(doubles),
             whole_widths=(width,) * len(refiners),

@@ -56,9 +56,11 @@ class CogVideoX(Family):
     def cost(self, transformer: Any) -> ModelCost:
         blocks, embedding, output = transformer.blocks, transformer.patch_embed, transformer.proj_out
         both = parts_macs(blocks, "q", "k", "v", "attn_out", "ff_proj", "ff_out")
+        # tokens of one frame are embedded by a convolution, those of two by a linear layer
+        image_in = linear_macs(embedding.proj) or embedding.proj.weight.numel()
         return ModelCost(
             per_block_token=both,
-            per_image_token=embedding.proj.weight.numel() + linear_macs(output),
+            per_image_token=image_in + linear_macs(output),
             per_text_token=both + linear_macs(embedding.text_proj),
             per_sample=linear_macs(transformer) - both - linear_macs(embedding, output),
             joint_widths=(transformer.dim,) * len(blocks),
