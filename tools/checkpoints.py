@@ -140,6 +140,16 @@ _OMNIGEN2 = {
     "text_feat_dim": 2048,
     "timestep_scale": 1000.0,
 }
+_BOOGU = {"image_model": "boogu", "hidden_size": 3360, "num_layers": 32, "num_double_stream_layers": 8}
+_IDEOGRAM4 = {"image_model": "ideogram4", "in_channels": 128, "num_layers": 34}
+_COGVIDEOX = {
+    "image_model": "cogvideox",
+    "num_attention_heads": 48,
+    "num_layers": 42,
+    "use_rotary_positional_embeddings": True,
+}
+_JOYIMAGE = {"image_model": "joyimage", "hidden_size": 4096, "num_attention_heads": 32, "num_layers": 40}
+_KANDINSKY5 = {"image_model": "kandinsky5", "model_dim": 1792, "ff_dim": 7168, "num_visual_blocks": 32}
 _HUNYUAN_DIT = {"image_model": "hydit", "depth": 40, "hidden_size": 1408, "mlp_ratio": 4.3637}
 
 _QWEN_IMAGE = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
@@ -286,6 +296,25 @@ CHECKPOINTS = (
         "HiDream-I1", "HiDream", _HIDREAM, (128, 128), 128, extra={"encoder_hidden_states_llama3": (1, 32, 128, 4096)}
     ),
     Checkpoint("OmniGen2", "Omnigen2", _OMNIGEN2, (128, 128), 256),
+    Checkpoint("Boogu", "Boogu", _BOOGU, (128, 128), 256),
+    Checkpoint("Ideogram 4", "Ideogram4", _IDEOGRAM4, (64, 64), 256),
+    Checkpoint("JoyImage-Edit", "JoyImage", _JOYIMAGE, (1, 128, 128), 256),
+    # sizes of those below are the defaults of the host's classes
+    Checkpoint("Krea 2", "Krea2", {"image_model": "krea2"}, (1, 128, 128), 256),
+    Checkpoint("Lens", "Lens", {"image_model": "lens"}, (64, 64), 256),
+    Checkpoint("MageFlow", "MageFlow", {"image_model": "mage_flow"}, (64, 64), 256),
+    Checkpoint("ERNIE-Image", "ErnieImage", {"image_model": "ernie"}, (64, 64), 256),
+    Checkpoint(
+        "HiDream-O1",
+        "HiDreamO1",
+        {"image_model": "hidream_o1"},
+        (2048, 2048),
+        0,
+        "2048 x 2048",
+        extra={"input_ids": (1, 128)},
+    ),
+    Checkpoint("Kandinsky 5 Lite video", "Kandinsky5", _KANDINSKY5, (31, 64, 96), 256, "768 x 512 x 121"),
+    Checkpoint("CogVideoX 5B", "CogVideoX_T2V", _COGVIDEOX, (13, 60, 90), 226, "720 x 480 x 49"),
     Checkpoint(
         "HunyuanDiT 1.2",
         "HunyuanDiT",

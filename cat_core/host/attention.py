@@ -6,12 +6,13 @@ attention (``comfy/ldm/modules/attention.py: wrap_attn``). There is one slot; wh
 runs outside of blocks, and what the layout does not name, is computed as it is.
 
 Sequences are rows of other tokens (text), image tokens, rows of other tokens (references); either part may be empty.
-Tensors are [B, L, heads * d], or [B, heads, L, d] where the host says ``skip_reshape``; caches are [B, L, ...].
+Tensors are [B, L, heads * d], or [B, heads, L, d] where the host says ``skip_reshape``; caches are [B, L, ...]. Masks
+are [1 or B, ..., L], with a column for every key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,11 +39,12 @@ class NamedAttention:
     Attributes:
         block: the block that is running, None between blocks.
         before: rows in front of the image tokens, in sequences that have others.
+        text: how many of these are text, which a block's second attention may be without.
     """
 
     def __init__(self, caches: list[KVCache], only: int | None):
         self.caches, self.only = caches, only
-        self.before = 0
+        self.before = self.text = 0
         self.enter(None)
 
     def enter(self, block: tuple[str, int] | None) -> None:
@@ -59,14 +61,17 @@ class NamedAttention:
         if self.block is None or self.only not in (None, self.number):
             return func(q, k, v, heads, *args, **kwargs)
         compute = partial(self._compute, func, heads, args, kwargs)
-        return self.attend((*self.block, self.number), compute, q, k, v, kwargs.get("skip_reshape", False))
+        mask = args[0] if args else kwargs.get("mask")
+        return self.attend((*self.block, self.number), compute, q, k, v, mask, kwargs.get("skip_reshape", False))
 
     @staticmethod
-    def _compute(func: Attention, heads: int, args: tuple, kwargs: dict, q, k, v) -> torch.Tensor:
+    def _compute(func: Attention, heads: int, args: tuple, kwargs: dict, q, k, v, mask) -> torch.Tensor:
+        if mask is not None:  # in the way the host gave it
+            args, kwargs = ((mask, *args[1:]), kwargs) if args else (args, {**kwargs, "mask": mask})
         return func(q, k, v, heads, *args, **kwargs)
 
-    def attend(self, name: Name, func: Attention, q, k, v, heads_first: bool) -> torch.Tensor:
-        """Answer an attention over image tokens; ``func(q, k, v)`` computes one."""
+    def attend(self, name: Name, func: Attention, q, k, v, mask, heads_first: bool) -> torch.Tensor:
+        """Answer an attention over image tokens; ``func(q, k, v, mask)`` computes one."""
         raise NotImplementedError
 
     def _chunks(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -84,7 +89,7 @@ class CapturingAttention(NamedAttention):
         super().__init__(caches, only)
         self.out_of_memory = out_of_memory
 
-    def attend(self, name: Name, func: Attention, q, k, v, heads_first: bool) -> torch.Tensor:
+    def attend(self, name: Name, func: Attention, q, k, v, mask, heads_first: bool) -> torch.Tensor:
         parts = zip(self.caches, self._chunks(k), self._chunks(v), strict=True) if self.caches else ()
         try:
             with outside_of_traces():
@@ -95,7 +100,7 @@ class CapturingAttention(NamedAttention):
                 raise
             self.caches = []
             self.out_of_memory()
-        return func(q, k, v)
+        return func(q, k, v, mask)
 
 
 class PrunedAttention(NamedAttention):
@@ -120,19 +125,33 @@ class PrunedAttention(NamedAttention):
         self.selections, self.propagations = selections, propagations
         self.attended: set[Name] = set()
 
-    def attend(self, name: Name, func: Attention, q, k, v, heads_first: bool) -> torch.Tensor:
-        others = k.shape[2 if heads_first else 1] - self.selections[0].count
-        before = self.before if others else 0  # some blocks have a second attention, over image tokens alone
+    def attend(self, name: Name, func: Attention, q, k, v, mask, heads_first: bool) -> torch.Tensor:
+        rows, queries = (part.shape[2 if heads_first else 1] for part in (k, q))
+        # a model may keep keys of rows in front by itself, of which its blocks are given nothing any more
+        kept, others = rows - queries, rows - self.selections[0].count
+        # some blocks have a second attention, over the image's argument alone
+        before = kept + (self.before if others - kept >= self.before else self.before - self.text)
         if not 0 <= before <= others:
             raise LayoutError(f"{k.shape} are keys where {self.selections[0].count} tokens and others were expected")
         self.attended.add(name)
         outputs = []
-        parts = zip(self.caches, self.selections, self.propagations, *map(self._chunks, (q, k, v)), strict=True)
-        for cache, selection, propagation, query, *pair in parts:
+        batches = *map(self._chunks, (q, k, v)), self._chunk_mask(mask, others, before)
+        parts = zip(self.caches, self.selections, self.propagations, *batches, strict=True)
+        for cache, selection, propagation, query, key, value, masked in parts:
             with outside_of_traces():
-                held = cache.renew(name, *_rows(heads_first, *pair), selection, before, propagation)
-            outputs.append(func(query, *_rows(heads_first, *held)))
+                held = cache.renew(name, *_rows(heads_first, key, value), selection, before, propagation)
+            outputs.append(func(query, *_rows(heads_first, *held), masked))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _chunk_mask(self, mask: torch.Tensor | None, others: int, before: int) -> Sequence[torch.Tensor | None]:
+        """A mask for every chunk of the batch, with columns for all image tokens, which are masked alike."""
+        chosen = self.selections[0]
+        if mask is not None and mask.shape[-1] == others + chosen.count:
+            image = mask[..., before : before + 1].expand(*mask.shape[:-1], chosen.tokens)
+            mask = torch.cat((mask[..., :before], image, mask[..., before + chosen.count :]), -1)
+        if mask is None or mask.ndim == 2 or len(mask) == 1:
+            return [mask] * len(self.caches)
+        return self._chunks(mask)
 
     def finish(self) -> None:
         """To be called when the model has answered.

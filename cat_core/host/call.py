@@ -74,7 +74,7 @@ class ModelCall:
         """What decides where rows are: equal for calls whose tokens are gathered alike."""
         extra = sorted((name, _shape(value)) for name, value in self.extra.items() if value is not None)
         control = tuple((kind, len(parts)) for kind, parts in sorted((self.control or {}).items()))
-        return tuple(self.keys), self.context_shape, tuple(extra), control
+        return self.model, tuple(self.keys), self.context_shape, tuple(extra), control
 
 
 def _shape(value: Any) -> tuple | None:

@@ -29,6 +29,8 @@ class Conditioning:
     branch: Branch
     group: Group
     positive: bool
+    model: Any = None
+    """The host's ``BaseModel`` that answered at the latest full step."""
     context_shape: tuple[int, ...] | None = None
     blocks: frozenset = frozenset()
     """Transformer blocks that another node replaced at the latest full step."""
@@ -41,7 +43,8 @@ class Conditioning:
         """Take over its part of a call's latents and answers [B, C, ...]; return what the sampler is to be given."""
         if self.branch.device != x.device:
             self.branch.forget()
-        self.context_shape, self.blocks, self.computed_at = call.context_shape, call.blocks, plan.step.number
+        self.model, self.context_shape, self.blocks = call.model, call.context_shape, call.blocks
+        self.computed_at = plan.step.number
         denoised = self.grid.to_tokens(new)
         given = self.branch.answer_full(self.grid.to_tokens(x), denoised, plan.sigma, plan.after)
         return new if given is denoised else self.grid.to_latent(given)

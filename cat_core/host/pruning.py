@@ -59,7 +59,8 @@ class Pruning:
         self.proof, self.tolerance = Proof(), 0.0
         self.following = 0
         """The step behind the one that is evaluated."""
-        self.knows_modules = False
+        self.known: set[torch.nn.Module] = set()
+        """Models of the run, of which some guiders have two, that are known to be as their class has them."""
 
     def choose(self, number: int, sigma: float, chosen: Choices, warming_up: bool) -> Choices:
         """The tokens of a step, if it is a pruned one, given what an earlier evaluation of it has chosen.
@@ -86,14 +87,23 @@ class Pruning:
     def accepts(self, call: ModelCall) -> bool:
         """Whether tokens of a call can be computed by themselves; if not, they are given up."""
         assert self.family is not None
-        reason = reasons.against_tokens(self.family, self.model, call)
-        if reason is None and not self.knows_modules:
-            # what other nodes put into the model is there now that it is loaded
-            reason = find_unknown_in_modules(call.transformer)
-            self.knows_modules = reason is None
+        reason = reasons.against_tokens(self.family, call) or self._against_model(call)
         if reason:
             self.give_up(reason)
         return reason is None
+
+    def _against_model(self, call: ModelCall) -> str | None:
+        """Why tokens of no call of this model can be computed by themselves, or None."""
+        assert self.family is not None
+        if call.model in self.known:
+            return None
+        if call.model is not self.model and not (
+            self.family.matches(call.transformer) and self.family.cost(call.transformer) == self.cost
+        ):
+            return "a second model of another kind takes part in the run"
+        self.known.add(call.model)
+        # what other nodes put into the model is there now that it is loaded
+        return find_unknown_in_modules(call.transformer)
 
     def needs_caches(self, call: ModelCall, called: list[Conditioning], plan: Plan) -> bool:
         """Whether a full call fills the K/V caches: if the next computed step is a pruned one, and there is room."""
@@ -134,7 +144,8 @@ class Pruning:
         tokens, whole = called[0].grid.to_tokens, Selection.join(selections)
         values = (whole.gather(tokens((call.x - answer) / plan.sigma)) for answer in (alone, denoised))
         self.proof.add(call.layout, *values)
-        self.tolerance = tolerance(call.transformer, self.room.dtype, OVERRIDE in call.options)
+        # two models may be of different precision
+        self.tolerance = max(self.tolerance, tolerance(call.transformer, self.room.dtype, OVERRIDE in call.options))
 
     def compute(self, call: ModelCall, called: list[Conditioning], choices: list[Choice]) -> torch.Tensor:
         """Answer a call for chosen tokens alone; the others' places hold nothing of use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 from ..algorithm.schedule import StepKind
 from .architecture.family import Family
@@ -29,10 +29,8 @@ def against_remembering(call: ModelCall, seen: set, plan: Plan, batch: int) -> s
     return None
 
 
-def against_tokens(family: Family, model: Any, call: ModelCall) -> str | None:
-    """Why tokens of a call cannot be computed by themselves, or None; ``model`` is the run's."""
-    if call.model is not model:
-        return "a second model takes part in the run"
+def against_tokens(family: Family, call: ModelCall) -> str | None:
+    """Why tokens of a call cannot be computed by themselves, or None."""
     return find_unknown_in_call(family, call) or family.refuses(call.transformer, call.extra)
 
 
@@ -43,20 +41,24 @@ def for_full(
     known = [one for one in map(conditionings.get, call.keys) if one is not None and one.branch.noise is not None]
     if len(known) < len(call.keys):
         return "a conditioning starts in the middle of the run"
+    return next(_list_for_full(call, plan, kinds, known, proof), None)
+
+
+def _list_for_full(
+    call: ModelCall, plan: Plan, kinds: list[StepKind], known: list[Conditioning], proof: Proof
+) -> Iterator[str]:
     if any(one.branch.device != call.x.device for one in known):
-        return "a conditioning is evaluated on another device than before"
+        yield "a conditioning is evaluated on another device than before"
+    if any(one.model is not call.model for one in known):
+        yield "a conditioning is evaluated by another model than before"
     if any(one.context_shape != call.context_shape for one in known):
-        return "a conditioning changes its length in the middle of the run"
+        yield "a conditioning changes its length in the middle of the run"
     if any(one.blocks != call.blocks for one in known):
-        return "another node begins or ends to replace transformer blocks in the middle of the run"
+        yield "another node begins or ends to replace transformer blocks in the middle of the run"
     if StepKind.FULL in kinds[min(one.computed_at for one in known) + 1 : plan.step.number]:
-        return "a step that was to be computed in full was answered by another node, or left out by the sampler"
-    return _for_full_at_pruned(call, known, proof) if plan.kind is StepKind.PRUNED else None
-
-
-def _for_full_at_pruned(call: ModelCall, known: list[Conditioning], proof: Proof) -> str | None:
-    if any(not one.kv.layers for one in known):
-        return "a conditioning has no kept keys and values at a pruned step"
-    if not proof.holds_for(call.layout):
-        return "conditionings are evaluated together in another way than before"
-    return None
+        yield "a step that was to be computed in full was answered by another node, or left out by the sampler"
+    if plan.kind is StepKind.PRUNED:
+        if any(not one.kv.layers for one in known):
+            yield "a conditioning has no kept keys and values at a pruned step"
+        if not proof.holds_for(call.layout):
+            yield "conditionings are evaluated together in another way than before"

@@ -1,6 +1,7 @@
 """Nodes around the model: guiders, caches and wrappers of others, and clones that the host makes while it samples."""
 
 import uuid
+from dataclasses import replace
 
 import comfy.samplers
 import pytest
@@ -11,6 +12,7 @@ from comfy_extras import nodes_custom_sampler, nodes_easycache
 from cat_core.host.journal import IDLE_INSTEAD, IN_FULL
 from cat_core.host.patcher import attach, last_report
 from contract.idle import idle_instead, relative_error
+from contract.oracle import Oracle
 from contract.test_proof import TOKENS
 from zoo import CASES
 
@@ -19,11 +21,11 @@ SIZE = FLUX.sizes["wide"]
 
 
 @torch.no_grad()
-def guided(guider, steps=10):
+def guided(guider, steps=10, case=FLUX):
     """The path of the host's SamplerCustomAdvanced node."""
     sampling = guider.model_patcher.get_model_object("model_sampling")
     sigmas = comfy.samplers.calculate_sigmas(sampling, "simple", steps)
-    noise = FLUX.noise(1, SIZE)
+    noise = case.noise(1, case.sizes["wide"])
     sampler = comfy.samplers.sampler_object("euler")
     return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=1)
 
@@ -82,10 +84,64 @@ def two_models():
     return lambda model, negative: guided(node.execute(model, cfg=4.0, model_negative=negative, **prompts)[0])
 
 
-def test_the_hosts_guider_with_a_second_model(two_models):
-    second = FLUX.build(seed=3)
+def test_tokens_of_a_second_model_of_the_same_kind_are_pruned_too(two_models):
+    model, second = FLUX.build(), FLUX.build(seed=3)
+    pruned = attach(model, TOKENS)
+    picture = two_models(pruned, second)
+    report = last_report(pruned)
+    assert report.reasons == []
+    assert {call.computed < call.tokens for step in report.steps[3:] for call in step.calls} == {True}
+    assert all(len(step.calls) == 2 for step in report.steps)
+    assert relative_error(picture, two_models(Oracle(report, TOKENS).attach(model), second)) < 1e-4
+
+
+@pytest.mark.skipif("ideogram 4" not in CASES, reason="this host has no Ideogram 4")
+def test_ideogram_whose_second_model_has_no_text():
+    case = CASES["ideogram 4"]
+    model, second = case.build(), case.build(seed=3)
+
+    def sample(patched):
+        guider = nodes_custom_sampler.DualModelGuider.execute(patched, case.conditioning(1), 4.0, second)[0]
+        return guided(guider, case=case)
+
+    pruned = attach(model, TOKENS)
+    picture = sample(pruned)
+    report = last_report(pruned)
+    assert report.reasons == []
+    assert sorted({call.text for step in report.steps for call in step.calls}) == [0, 7]
+    assert report.count("pruned") == 7
+    assert relative_error(picture, sample(Oracle(report, TOKENS, case.patch).attach(model))) < 1e-4
+
+
+@pytest.mark.parametrize("case", [replace(FLUX, unet={**FLUX.unet, "depth": 1}), CASES["chroma"]])
+def test_a_second_model_of_another_kind(two_models, case):
+    second = case.build()
     reason = idle_instead(FLUX.build(), TOKENS, lambda model: two_models(model, second))
-    assert reason == f"{IDLE_INSTEAD}: a second model takes part in the run"
+    assert reason == f"{IDLE_INSTEAD}: a second model of another kind takes part in the run"
+
+
+class Swapping(comfy.samplers.CFGGuider):
+    """Goes on with another model from the sixth step on."""
+
+    def __init__(self, model, second):
+        super().__init__(model)
+        second.pre_run()
+        self.models = [second.model] * 4 + [model.model] * 6
+
+    def predict_noise(self, *args, **kwargs):
+        self.inner_model = self.models.pop()
+        return super().predict_noise(*args, **kwargs)
+
+
+def test_nothing_that_one_model_answered_is_used_for_another():
+    model, second = FLUX.build(), FLUX.build(seed=3)
+    pruned = attach(model, TOKENS)
+    picture = guided(with_prompts(Swapping(pruned, second)))
+    report = last_report(pruned)
+    assert report.reasons == [f"{IN_FULL}: a conditioning is evaluated by another model than before"]
+    assert [step.kind for step in report.steps] == ["full"] * 3 + ["pruned"] * 3 + ["full"] + ["pruned"] * 3
+    dense = Oracle(report, TOKENS).attach(model)
+    assert relative_error(picture, guided(with_prompts(Swapping(dense, second)))) < 1e-4
 
 
 def test_the_second_model_of_a_run_carries_nothing_into_it(two_models):
@@ -95,7 +151,7 @@ def test_the_second_model_of_a_run_carries_nothing_into_it(two_models):
     assert last_report(pruned) is None
     both = attach(model, TOKENS)
     assert torch.equal(two_models(both, pruned), two_models(attach(model, TOKENS), second))
-    assert last_report(both).count("idle") >= 2
+    assert last_report(both).count("pruned") >= 2
 
 
 def easy(model):

@@ -25,9 +25,9 @@ class Seeing(NamedAttention):
         super().__init__([], only)
         self.names = []
 
-    def attend(self, name, func, q, k, v, heads_first):
+    def attend(self, name, func, q, k, v, mask, heads_first):
         self.names.append(name)
-        return func(q, k, v)
+        return func(q, k, v, mask)
 
 
 class Layer(torch.nn.Module):

@@ -114,6 +114,11 @@ def list_known(parameters: type, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names or name not in NEWER}
 
 
+def knows(parameters: type, values: dict[str, Any]) -> bool:
+    """Whether this host's class takes all of these."""
+    return set(values) <= set(inspect.signature(parameters).parameters)
+
+
 class Residuals(comfy.controlnet.ControlBase):
     """A ControlNet without a network: the same residuals for every picture, none for the second block."""
 

@@ -95,8 +95,9 @@ class BlockRows:
         tokens = image.flatten(1, -2)
         rest = tokens.shape[1] - self.selection.tokens
         self.inside = rest - self.pads if self.layout.rest is Rest.IN_FRONT else 0
-        text = given[self.layout.text].shape[1] if self.layout.text else 0
+        text = 0 if self.layout.text is None else given[self.layout.text].shape[1]
         self.before = self.attention.before = self.inside + text
+        self.attention.text = text
         if self.layout.rest is Rest.NOWHERE:
             gathered = self.selection.gather(tokens)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class Blocks:
     """Blocks of one kind, in the order they run.
 
     Attributes:
-        path: attribute of the transformer that holds them.
+        path: attribute of the transformer, or of a part of it (``"part.layers"``), that holds them.
         slot: their kind among the host's block replace slots, say ``"double_block"``; None where they have none.
         joined: whether the image's argument holds the text too, in front of the image.
     """
@@ -72,7 +73,7 @@ class Layout:
 
     blocks: tuple[Blocks, ...]
     image: Argument = "img"
-    text: str | None = None
+    text: Argument | None = None
     rest: Rest = Rest.NOWHERE
     multiple: str | None = None
     per_token: Mapping[Argument, int | Gather] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class Layout:
         return [
             Block(module, (kind.path, number), (kind.slot, number) if kind.slot else None)
             for kind in self.blocks
-            for number, module in enumerate(getattr(transformer, kind.path))
+            for number, module in enumerate(attrgetter(kind.path)(transformer))
         ]
 
     def count_pads(self, transformer: torch.nn.Module, tokens: int) -> int:

@@ -1,7 +1,8 @@
 """Qwen-Image and Qwen-Image-Edit: double blocks with joint attention over text, image and reference latents.
 
 Host file: ``comfy/ldm/qwen_image/model.py``. Reference latents stand behind the image and are computed in full. Rotary
-embeddings have a row per token of the whole sequence. Latents have one frame.
+embeddings have a row per token of the whole sequence. Latents have one frame or, of a layered picture, one for a layer.
+A mask of the text is made by each block for as many tokens as it is given.
 
 Tested on ComfyUI 0.30.0, 0.24.0, 0.18.2, 0.3.75.
 """
@@ -21,7 +22,7 @@ class QwenImage(Family):
 
     name = "Qwen-Image"
     classes = (("comfy.ldm.qwen_image.model", "QwenImageTransformer2DModel"),)
-    arguments = frozenset({"additional_t_cond", "ref_latents", "ref_latents_method"})
+    arguments = frozenset({"additional_t_cond", "attention_mask", "ref_latents", "ref_latents_method"})
     references = True
     layout = Layout(
         blocks=(Blocks("transformer_blocks", "double_block"),),
