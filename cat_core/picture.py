@@ -1,8 +1,9 @@
-"""Draws a report: what every step cost, which tokens it computed, and the clusters."""
+"""Draws a report: what every step cost, which tokens the pruned ones computed, and the clusters."""
 
 from __future__ import annotations
 
 import colorsys
+import math
 
 import numpy as np
 
@@ -15,17 +16,19 @@ COLOURS = {
     "skipped": (0.25, 0.25, 0.27),
 }
 BACKGROUND = 0.08
-COLUMNS, GAP, BAR = 7, 6, 72
+GAP, BAR = 6, 72
 LONGER_SIDE = 128
+FEWEST = 3
+"""Tiles side by side: as few as fit, so that they can be told apart at a node's width."""
 
 
 def draw(report: Report) -> np.ndarray:
     """Picture of a run: float32 [H, W, 3] in 0..1.
 
-    On top a bar a step, as high as what it computed: blue full, amber pruned, grey idle or left out. Below one tile a
-    step, in order, over a preview of the picture (the first of a batch, the middle frame of a video): computed tokens
-    are bright and tinted, others dark, lines are cluster borders. Last a tile of the clusters, if there are any. Steps
-    on a grid of another size show no tokens.
+    On top a bar a step, as high as what it computed: blue full, amber pruned, grey idle or left out. Below a tile for
+    every pruned step, in order, over a preview of the picture (the first of a batch, the middle frame of a video):
+    computed tokens are bright and tinted, others dark, lines are cluster borders. Last a tile of the clusters, if there
+    are any. Steps on a grid of another size show no tokens.
     """
     grid = next((step.selected.shape[-2:] for step in report.steps if step.selected is not None), None)
     rows, columns = grid or (report.preview.shape[:2] if report.preview is not None else (32, 32))
@@ -35,20 +38,20 @@ def draw(report: Report) -> np.ndarray:
     labels = None
     if report.clusters is not None and report.clusters.shape[-2:] == (rows, columns):
         labels = _resize(_show(report.clusters), size)
-    tiles = [_tile(step, (rows, columns), size, ground, labels) for step in report.steps]
+    tiles = [_tile(step, (rows, columns), size, ground, labels) for step in report.steps if step.kind == "pruned"]
     if labels is not None:
         tiles.append(_map(labels, ground))
-    sheet = _sheet(tiles or [np.zeros((*size, 3), np.float32)])
-    return np.concatenate([_bar(report, sheet.shape[1]), sheet]) if report.steps else sheet
+    across = max(FEWEST, math.ceil(math.sqrt(len(tiles))))
+    bar = _bar(report, across * (size[1] + GAP) + GAP)
+    return np.concatenate([bar, _sheet(tiles, across)]) if tiles else bar
 
 
-def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
+def _sheet(tiles: list[np.ndarray], across: int) -> np.ndarray:
     height, width = tiles[0].shape[:2]
-    across = min(COLUMNS, len(tiles))
-    down = -(-len(tiles) // COLUMNS)
+    down = -(-len(tiles) // across)
     sheet = np.full((down * (height + GAP) + GAP, across * (width + GAP) + GAP, 3), BACKGROUND, np.float32)
     for i, tile in enumerate(tiles):
-        top, left = GAP + i // COLUMNS * (height + GAP), GAP + i % COLUMNS * (width + GAP)
+        top, left = GAP + i // across * (height + GAP), GAP + i % across * (width + GAP)
         sheet[top : top + height, left : left + width] = tile
     return sheet
 
@@ -56,13 +59,13 @@ def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
 def _tile(
     step: Step, grid: tuple[int, int], size: tuple[int, int], ground: np.ndarray | None, labels: np.ndarray | None
 ) -> np.ndarray:
-    computed = np.full(size, step.kind == "full")
+    computed = np.zeros(size, bool)
     if step.selected is not None and step.selected.shape[-2:] == grid:
         computed = _resize(_show(step.selected), size)
-    colour = np.array(COLOURS[step.kind], np.float32)
+    colour = np.array(COLOURS["pruned"], np.float32)
     bright, dark = (colour, colour * 0.25) if ground is None else (0.65 * ground + 0.35 * colour, ground * 0.25)
     tile = np.where(computed[..., None], bright, dark).astype(np.float32)
-    if labels is not None and step.kind == "pruned":
+    if labels is not None:
         border = _borders(labels)
         tile[border] = 0.75 * tile[border] + 0.25
     return tile

@@ -3,7 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..cat_core.similarity import compare
-from .shared import CATEGORY, show
+from .shared import CATEGORY, found_by, show
 
 
 class CATPruningCompare(io.ComfyNode):
@@ -14,6 +14,7 @@ class CATPruningCompare(io.ComfyNode):
         return io.Schema(
             node_id="CATPruningCompare",
             display_name="CAT Pruning Compare",
+            **found_by("PSNR", "SSIM", "difference of images"),
             category=CATEGORY,
             description="How alike two pictures are: PSNR, SSIM and a map of where they differ.",
             inputs=[

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..cat_core.host import architecture
 from ..cat_core.host.patcher import attach, detach
 from ..cat_core.settings import PRESETS
-from .shared import CATEGORY, Settings, show
+from .shared import CATEGORY, Settings, found_by, show
 
 AUTOMATIC = "automatic"
 """The preset that the model's family names."""
@@ -21,7 +21,8 @@ class CATPruning(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CATPruning",
-            display_name="CAT Pruning (Speed, Token Cache)",  # what the front end's search looks at
+            display_name="CAT Pruning",
+            **found_by("cache", "token cache", "speed up", "faster", "accelerate", "prune tokens", "skip steps"),
             category=CATEGORY,
             description=(
                 "Makes a diffusion transformer faster: after a warm-up, pruned steps compute only the image tokens "

@@ -33,8 +33,8 @@ class CATPruningReport(io.ComfyNode):
                     "steps",
                     display_name="steps",
                     tooltip=(
-                        "Cost of every step, then a tile for each: what was computed is bright, blue at full steps and "
-                        "amber at pruned ones. The last tile shows the clusters."
+                        "Cost of every step: blue full, amber pruned, none idle. Below a tile for every pruned step: "
+                        "computed tokens are bright. The last tile shows the clusters."
                     ),
                 ),
             ],

@@ -18,6 +18,7 @@ def _make_input(name: str, knob: Knob) -> io.Input:
         fixed = {"control_after_generate": False} if name == "seed" else {}
         made = io.Int.Input(name, min=knob.low, max=knob.high, **shown, **fixed)
     if knob.advanced:
+        # what the host's own `advanced=` does; 0.3.75 has no such argument
         made.extra_dict["advanced"] = True
     return made
 

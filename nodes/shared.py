@@ -1,11 +1,18 @@
 """What the nodes share: the settings' socket type, their place in the menu, and text on a node."""
 
 import sys
+from dataclasses import fields
 
 from comfy_api.latest import io
 
 CATEGORY = "model/patch/CAT Pruning"
 Settings = io.Custom("CAT_SETTINGS")
+
+
+def found_by(*words: str) -> dict[str, list[str]]:
+    """Words that the front end's search finds a node by, for its schema: hosts before 0.11 know none."""
+    known = any(field.name == "search_aliases" for field in fields(io.Schema))
+    return {"search_aliases": list(words)} if known else {}
 
 
 def show(text: str, node: type[io.ComfyNode]) -> None:

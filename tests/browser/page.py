@@ -179,6 +179,11 @@ class ComfyPage:
         box.fill(words)
         self.page.get_by_role("option").first.wait_for()
 
+    def add(self, title: str) -> None:
+        """Take the node of this very title from what the search found."""
+        found = self.page.get_by_role("option").filter(has=self.page.get_by_text(title, exact=True))
+        found.first.click()
+
     def save(self, name: str) -> None:
         """Save the workflow with the keyboard, under a name; return when the server has it."""
         self.page.keyboard.press("ControlOrMeta+s")

@@ -153,17 +153,22 @@ TOP = BAR + GAP + GAP
 """First row of tiles."""
 
 
-@pytest.mark.parametrize(("steps", "across", "down"), [(1, 1, 1), (7, 7, 1), (8, 7, 2)])
-def test_the_picture_has_a_tile_per_step_seven_in_a_row(steps, across, down):
-    picture = draw(run(*[step(i, 4, grid=(2, 8)) for i in range(steps)]))
+@pytest.mark.parametrize(("steps", "across", "down"), [(1, 3, 1), (3, 3, 1), (9, 3, 3), (10, 4, 3)])
+def test_the_picture_has_a_tile_per_pruned_step_as_few_in_a_row_as_fit(steps, across, down):
+    pruned = [step(2 * i, 4, grid=(2, 8)) for i in range(steps)]
+    picture = draw(run(step(99, 16), *pruned, step(98, 0)))
     assert picture.shape == (BAR + GAP + down * (32 + GAP) + GAP, across * (128 + GAP) + GAP, 3)
     assert_is_image(picture)
     # the last tile is where it belongs
-    last = picture[-GAP - 32 : -GAP, GAP + (steps - 1) % 7 * (128 + GAP) :][:, :128]
+    last = picture[-GAP - 32 : -GAP, GAP + (steps - 1) % across * (128 + GAP) :][:, :128]
     assert last.max() > 0.5
 
 
-def tile(report, number):
+def test_a_run_without_pruned_steps_has_bars_alone():
+    assert draw(run(step(0, 16), step(1, 0))).shape == (BAR + GAP, 3 * (128 + GAP) + GAP, 3)
+
+
+def tile(report, number=0):
     """A tile of 4 x 4 tokens, 32 pixels a token."""
     left = GAP + number * (128 + GAP)
     return draw(report)[TOP : TOP + 128, left : left + 128]
@@ -189,29 +194,22 @@ def test_bars_count_tokens_where_macs_are_unknown():
 
 
 def test_computed_tokens_are_bright_and_others_dark():
-    shown = tile(typical(), 2).sum(-1)
+    shown = tile(typical()).sum(-1)
     assert shown[:32].min() > 2 * shown[32:].max()
-
-
-def test_full_tiles_are_bright_all_over_and_idle_ones_dark_all_over():
-    full, idle = (tile(typical(), number).sum(-1) for number in (0, 3))
-    assert np.ptp(full) == np.ptp(idle) == 0
-    assert full[0, 0] > 2 * idle[0, 0]
 
 
 def test_tiles_lie_over_the_preview():
     preview = np.zeros((8, 8, 3), np.float32)
     preview[:, 4:] = 1
-    full, pruned, idle = (tile(run(*typical().steps, preview=preview), number) for number in (0, 2, 3))
-    assert np.allclose(full[0, 0], 0.35 * np.array(COLOURS["full"]), atol=1e-6)
-    for shown in (full, pruned, idle):
-        assert shown[:, 64:].min() > shown[:, :64].min()
-    assert np.allclose(idle[0, [0, -1]], [[0] * 3, [0.25] * 3])
+    shown = tile(run(*typical().steps, preview=preview))
+    assert np.allclose(shown[0, 0], 0.35 * np.array(COLOURS["pruned"]), atol=1e-6)
+    assert shown[:, 64:].min() > shown[:, :64].min()
+    assert np.allclose(shown[-1, [0, -1]], [[0] * 3, [0.25] * 3])
 
 
 def test_borders_between_clusters_are_lines():
     clusters = np.repeat([[0, 0, 1, 1]], 4, 0)[None]
-    plain, lined = tile(typical(), 2), tile(run(*typical().steps, clusters=clusters), 2)
+    plain, lined = tile(typical()), tile(run(*typical().steps, clusters=clusters))
     changed = (plain != lined).any(-1)
     assert changed[:, 64].all()
     assert changed.sum() == 128
@@ -219,7 +217,7 @@ def test_borders_between_clusters_are_lines():
 
 def test_the_last_tile_shows_every_cluster_in_a_colour_of_its_own():
     clusters = np.arange(16).reshape(1, 4, 4)
-    shown = tile(run(*typical().steps, clusters=clusters), 4)
+    shown = tile(run(*typical().steps, clusters=clusters), 1)
     middles = shown[16::32, 16::32].reshape(-1, 3)
     assert len(np.unique(middles.round(4), axis=0)) == 16
 
