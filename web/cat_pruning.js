@@ -10,14 +10,17 @@ function countRows(text, width) {
     return text.split("\n").reduce((rows, line) => rows + Math.max(1, Math.ceil((line.length * LETTER) / (width - MARGIN))), 0);
 }
 
-/** The node that the host means by "7", or by "3:7": in the subgraph of node 3. */
+/** The nodes that the host means by "3:7": node 3, and 7 in its subgraph. None if they are of a workflow in another tab. */
 function find(id) {
-    let node, graph = app.rootGraph ?? app.graph;
+    const nodes = [];
+    let graph = app.rootGraph ?? app.graph;
     for (const part of String(id).split(":")) {
-        node = graph?.getNodeById(part);
-        graph = node?.subgraph;
+        const node = graph?.getNodeById(part);
+        if (!node) return [];
+        nodes.push(node);
+        graph = node.subgraph;
     }
-    return node;
+    return nodes;
 }
 
 function addLines(node) {
@@ -34,17 +37,30 @@ function addLines(node) {
     return widget;
 }
 
+function write(node, text) {
+    const widget = node.widgets?.find((one) => one.name === NAME) ?? addLines(node);
+    widget.value = text;
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+    node.setDirtyCanvas(true, true);
+}
+
+/** On the node that stands for a subgraph: what its nodes said, but for the report, which says the same at length. */
+function writeOutside(outer, inner, text) {
+    if (inner.type === "CATPruningReport") return;
+    outer.catPruningSaid ??= new Map();
+    outer.catPruningSaid.set(inner.id, `${inner.title}: ${text}`);
+    write(outer, [...outer.catPruningSaid.values()].join("\n"));
+}
+
 app.registerExtension({
     name: "CATPruning.Lines",
     setup() {
         api.addEventListener("cat_pruning.lines", ({ detail }) => {
-            const node = find(detail.node);
-            if (!node) return; // of a workflow in another tab
-            const widget = node.widgets?.find((one) => one.name === NAME) ?? addLines(node);
-            widget.value = detail.text;
-            const [width, height] = node.computeSize();
-            node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-            node.setDirtyCanvas(true, true);
+            const nodes = find(detail.node), inner = nodes.pop();
+            if (!inner) return;
+            write(inner, detail.text);
+            for (const outer of nodes) writeOutside(outer, inner, detail.text);
         });
     },
 });

@@ -49,6 +49,8 @@ def comfy(request, server, browser):
     server.post("/settings", **settings)
     # what an earlier test computed must be computed again
     server.post("/free", unload_models=True, free_memory=True)
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    # pixels of the screen for one of the window, as good screens have them
+    scale = 2 if request.node.get_closest_marker("sharp") else 1
+    context = browser.new_context(viewport={"width": 1600, "height": 1000}, device_scale_factor=scale)
     yield ComfyPage(context.new_page(), server, request.param, request.config.getoption("--screenshots"))
     context.close()

@@ -84,45 +84,38 @@ class ComfyPage:
         )
         self.drawn()
 
-    def look_at_results(self) -> None:
-        """Move the canvas: over the whole graph, or to the report where nodes take more room."""
-        if self.look == "vue":
-            self.look_at("CATPruningReport", scale=0.6)
-        else:
-            self.page.evaluate(
-                """() => {
-                    const frames = app.graph.nodes.map(node => node.boundingRect);
-                    const [left, top] = [0, 1].map(i => Math.min(...frames.map(frame => frame[i])));
-                    const [right, low] = [0, 1].map(i => Math.max(...frames.map(frame => frame[i] + frame[i + 2])));
-                    app.canvas.ds.fitToBounds([left, top, right - left, low - top], {zoom: 0.9});
-                    app.canvas.setDirty(true, true);
-                }"""
-            )
-            self.drawn()
-
-    def type_number(self, kind: str, widget: str, value: float) -> None:
-        """Change a number as a user does."""
-        number = self.number(kind)
-        if self.look == "vue":
-            field = self.page.locator(f'[data-node-id="{number}"]').get_by_label(widget).get_by_role("spinbutton")
-            field.press("ControlOrMeta+a")
-            field.press_sequentially(str(value))
-            field.press("Tab")
-            return
-        place = self.page.evaluate(
-            """([number, name]) => {
-                const node = app.graph.getNodeById(number);
-                const widget = node.widgets.find(one => one.name == name);
-                const frame = app.canvas.canvas.getBoundingClientRect();
-                const middle = [node.pos[0] + node.size[0] - 80, node.pos[1] + widget.last_y + 10];
-                const [x, y] = app.canvas.ds.convertOffsetToCanvas(middle);
-                return [x + frame.left, y + frame.top];
-            }""",
-            [number, widget],
+    def look_at_all(self) -> None:
+        """Move the canvas over the whole graph."""
+        self.page.evaluate(
+            """() => {
+                const frames = app.graph.nodes.map(node => node.boundingRect);
+                const [left, top] = [0, 1].map(i => Math.min(...frames.map(frame => frame[i])));
+                const [right, low] = [0, 1].map(i => Math.max(...frames.map(frame => frame[i] + frame[i + 2])));
+                app.canvas.ds.fitToBounds([left, top, right - left, low - top], {zoom: 0.9});
+                app.canvas.setDirty(true, true);
+            }"""
         )
-        self.page.mouse.dblclick(*place)
-        self.page.locator(".graphdialog input").fill(str(value))
-        self.page.keyboard.press("Enter")
+        self.drawn()
+
+    def link(self, source: str, output: int, target: str, slot: int) -> None:
+        """Drag a link from an output of the one node of a type to an input of another."""
+        start, end = self.page.evaluate(
+            """([from, output, to, slot]) => {
+                const frame = app.canvas.canvas.getBoundingClientRect();
+                const on_screen = place => {
+                    const [x, y] = app.canvas.ds.convertOffsetToCanvas(place);
+                    return [x + frame.left, y + frame.top];
+                };
+                const [one, other] = [from, to].map(number => app.graph.getNodeById(number));
+                return [on_screen(one.getOutputPos(output)), on_screen(other.getInputPos(slot))];
+            }""",
+            [self.number(source), output, self.number(target), slot],
+        )
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        self.page.mouse.move(*end, steps=10)
+        self.page.mouse.up()
+        self.drawn()
 
     def run(self) -> None:
         """Press the button, and wait until the front end has heard that the run has ended well."""
@@ -141,8 +134,12 @@ class ComfyPage:
         return self.page.evaluate("number => app.nodeOutputs[number]", self.number(kind))
 
     def shown_text(self, kind: str) -> str:
+        """The lines that stand on the one node of a type."""
+        return self.lines_of(self.number(kind))
+
+    def lines_of(self, number: int) -> str:
         """The lines that stand on a node."""
-        (text,) = self.page.get_by_test_id(f"cat-pruning-lines-{self.number(kind)}").all_inner_texts()
+        (text,) = self.page.get_by_test_id(f"cat-pruning-lines-{number}").all_inner_texts()
         return text
 
     def wait_for_picture(self, number: int) -> None:
@@ -179,10 +176,16 @@ class ComfyPage:
         box.fill(words)
         self.page.get_by_role("option").first.wait_for()
 
-    def add(self, title: str) -> None:
-        """Take the node of this very title from what the search found."""
+    def add(self, title: str, x: float = 800, y: float = 500) -> None:
+        """Take the node of this very title from what the search found, and put it down at a place of the window."""
         found = self.page.get_by_role("option").filter(has=self.page.get_by_text(title, exact=True))
         found.first.click()
+        # it hangs at the mouse until it is put down
+        self.page.wait_for_function("app.graph.nodes.some(node => node.flags.ghost)")
+        self.page.mouse.move(x, y, steps=3)
+        self.drawn()
+        self.page.mouse.click(x, y)
+        self.page.wait_for_function("!app.graph.nodes.some(node => node.flags.ghost)")
 
     def save(self, name: str) -> None:
         """Save the workflow with the keyboard, under a name; return when the server has it."""

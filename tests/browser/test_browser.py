@@ -4,12 +4,15 @@ import json
 import re
 from urllib.parse import quote
 
+import pytest
+
 from tools.host import ROOT
 from tools.workflow import load_api, to_api
 
 WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
 COMPARE = ROOT / "workflows" / "cat_pruning_compare.json"
+COMPARED = ROOT / "subgraphs" / "Compare with and without CAT Pruning.json"
 SUBGRAPH = ROOT / "subgraphs" / "KSampler with CAT Pruning.json"
 NODES = {"CATPruning", "CATPruningSettings", "CATPruningReport", "CATPruningCompare", "CATPruningDemoLoader"}
 
@@ -60,7 +63,7 @@ def test_the_front_end_reads_every_workflow_as_the_tests_do(comfy):
 def test_the_demo_runs_from_the_template_browser_and_shows_what_it_did(comfy):
     comfy.open_template("cat-pruning", "cat_pruning_demo")
     comfy.run()
-    comfy.look_at_results()
+    comfy.look_at_all()
     told = comfy.shown_text("CATPruning")
     assert re.fullmatch(r"2\.03x fewer MACs, 18 of 28 steps pruned or idle, \d+\.\d s saved", told), told
     assert "10 full, 5 pruned, 13 idle" in comfy.shown_text("CATPruningReport")
@@ -73,7 +76,7 @@ def test_the_demo_runs_from_the_template_browser_and_shows_what_it_did(comfy):
 def test_pictures_are_compared_on_the_node(comfy):
     comfy.open_file(COMPARE)
     comfy.run()
-    comfy.look_at_results()
+    comfy.look_at_all()
     assert comfy.shown_text("CATPruningCompare").startswith("PSNR ")
     comfy.wait_for_picture(comfy.number("CATPruningCompare"))
     comfy.photograph(f"compare_{comfy.look}")
@@ -86,7 +89,7 @@ def test_the_search_box_finds_the_node_and_puts_it_into_the_workflow(comfy):
         found = comfy.page.evaluate(first)
         assert any(option.startswith("CAT Pruning") for option in found), (word, found)
     comfy.photograph(f"search_{comfy.look}")
-    comfy.add("CAT Pruning")
+    comfy.add("CAT Pruning", 150, 500)
     comfy.page.wait_for_function("app.graph.nodes.some(node => node.type == 'CATPruning')")
 
 
@@ -116,6 +119,60 @@ def test_the_subgraph_is_found_and_runs(comfy):
     outputs = comfy.page.evaluate("app.nodeOutputs").values()
     (text,) = [output["text"][0] for output in outputs if "report" in output]
     assert "10 full, 5 pruned, 13 idle" in text
+
+
+WITHOUT_THE_PACK = """() => {
+    const of = kind => app.graph.nodes.filter(node => node.type == kind);
+    const pack = app.graph.nodes.filter(node => /^CATPruning($|Settings|Report)/.test(node.type));
+    const second = ["KSampler", "VAEDecode", "SaveImage"].flatMap(kind => of(kind).slice(1));
+    [...pack, ...second].forEach(node => app.graph.remove(node));
+}"""
+COMPARED_IN_PLACE = """() => {
+    const of = kind => app.graph.nodes.filter(node => node.type == kind);
+    const compared = app.graph.nodes.find(node => node.subgraph);
+    const slot = name => compared.inputs.findIndex(input => input.name == name);
+    const [positive, negative] = of("CLIPTextEncode"), [latent_image] = of("EmptySD3LatentImage");
+    const sources = {model: of("CATPruning")[0], positive, negative, latent_image};
+    for (const [name, node] of Object.entries(sources)) node.connect(0, compared, slot(name));
+    of("CATPruningDemoLoader")[0].connect(2, compared, slot("vae"));
+    return compared.id;
+}"""
+
+
+def run_with_the_node_put_in(comfy, steps):
+    """A graph without the pack gets its node, between the model and the sampler."""
+    comfy.open_file(DEMO)
+    small(comfy)
+    comfy.page.evaluate(WITHOUT_THE_PACK)
+    comfy.set("KSampler", steps=steps)
+    comfy.look_at("CATPruningDemoLoader", scale=0.6)
+    comfy.search("faster")
+    comfy.add("CAT Pruning", 150, 500)
+    comfy.link("CATPruningDemoLoader", 0, "CATPruning", 0)
+    comfy.link("CATPruning", 0, "KSampler", 0)
+    comfy.run()
+
+
+@pytest.mark.sharp
+def test_a_first_time_user_finds_the_node_sees_what_it_saved_and_compares(comfy):
+    run_with_the_node_put_in(comfy, steps=28)
+    saved = r"2\.02x fewer MACs, 18 of 28 steps pruned or idle(, \d+\.\d s saved)?"
+    assert re.fullmatch(saved, comfy.shown_text("CATPruning"))
+    comfy.search("compare with")
+    comfy.add(COMPARED.stem, 700, 600)
+    number = comfy.page.evaluate(COMPARED_IN_PLACE)
+    comfy.run()
+    off = "Without: Off: the model samples as without this node."
+    compared = r"CAT Pruning Compare: PSNR \d+\.\d dB, SSIM 0\.9\d+"
+    assert re.fullmatch(f"{off}\nWith: {saved}\n{compared}", comfy.lines_of(number))
+    comfy.photograph(f"first_{comfy.look}")
+
+
+def test_a_first_time_user_sees_why_nothing_was_saved(comfy):
+    run_with_the_node_put_in(comfy, steps=4)
+    first, why = comfy.shown_text("CATPruning").splitlines()
+    assert first == "Nothing was pruned"
+    assert why.startswith("In full: its 4 steps are too few to leave any out")
 
 
 def test_a_knob_changed_by_hand_changes_the_run(comfy):
