@@ -215,10 +215,9 @@ def draw_thumbnail(recipe: Recipe) -> Image.Image:
     """The report of the demo's run, not a picture of the model, under the model's name."""
     ground = Image.new("RGB", (512, 288), "#1f1e24")
     with Image.open(ROOT / "web" / "docs" / "steps.png") as steps:
-        rows = steps.convert("RGB").crop((0, 0, 708, 466))
-    ground.paste(rows.resize((348, 229), Image.Resampling.LANCZOS), (82, 9))
+        ground.paste(steps.convert("RGB").resize((278, 240), Image.Resampling.LANCZOS), (117, 6))
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 20)
-    ImageDraw.Draw(ground).text((256, 265), f"{recipe.title} + CAT Pruning", "#ffffff", font, anchor="mm")
+    ImageDraw.Draw(ground).text((256, 267), f"{recipe.title} + CAT Pruning", "#ffffff", font, anchor="mm")
     return ground
 
 

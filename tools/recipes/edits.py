@@ -81,7 +81,7 @@ RECIPES = (
         name="boogu_edit",
         title="Boogu-Image edit",
         template="image_boogu_image_0_1_edit",
-        expect=IDLE.format(25),
+        expect=HALF.format(25),
         load=(
             unet(BOOGU),
             clip("boogu", QWEN3_VL),
@@ -104,7 +104,7 @@ RECIPES = (
         name="joyimage_edit",
         title="JoyAI-Image-Edit",
         template="image_joyai_image_edit",
-        expect=IDLE.format(40),
+        expect=HALF.format(40),
         load=(
             unet(JOY + "diffusion_models/joyai_image_edit_int8_convrot.safetensors"),
             clip("joyimage", JOY + "text_encoders/qwen3vl_8b_joyimage_edit_int8_convrot.safetensors"),

@@ -100,7 +100,7 @@ RECIPES = (
         name="ideogram4",
         title="Ideogram 4",
         template="image_ideogram4_t2i",
-        expect=IDLE.format(20) + " Only the first model is patched; the second one, without a prompt, follows its run.",
+        expect=HALF.format(20) + " Patch the first model alone: the second one, without a prompt, is pruned with it.",
         load=(
             unet(IDEOGRAM + "ideogram4_fp8_scaled.safetensors"),
             unet(IDEOGRAM + "ideogram4_unconditional_fp8_scaled.safetensors", "model_negative"),
@@ -160,7 +160,7 @@ RECIPES = (
         name="hidream_o1",
         title="HiDream-O1",
         template="image_hidream_o1",
-        expect=IDLE.format(40)
+        expect=HALF.format(40)
         + " The sampler is dpmpp_2m: of the template's own, dpmpp_2m_sde_gpu, nothing is left out, "
         "as it adds noise and builds on earlier answers; nor beside a node that smooths seams, which repeats calls.",
         load=(checkpoint("Comfy-Org/HiDream-O1-Image:checkpoints/hidream_o1_image_bf16.safetensors"),),
@@ -215,7 +215,7 @@ RECIPES = (
         name="ernie_image",
         title="ERNIE-Image",
         template="image_ernie_image",
-        expect=IDLE.format(20),
+        expect=HALF.format(20),
         load=(
             unet(ERNIE + "diffusion_models/ernie-image.safetensors"),
             clip("flux2", ERNIE + "text_encoders/ministral-3-3b.safetensors"),
@@ -271,7 +271,7 @@ RECIPES = (
         name="lens",
         title="Lens",
         template="image_lens_t2i",
-        expect=IDLE.format(20),
+        expect=HALF.format(20),
         load=(
             unet(LENS + "diffusion_models/lens_bf16.safetensors"),
             clip("lens", LENS + "text_encoders/gpt_oss_20b_nvfp4.safetensors"),
@@ -305,7 +305,7 @@ RECIPES = (
         name="mage_flow",
         title="Mage-Flow",
         template="image_mage_flow_t2i_int8",
-        expect=IDLE.format(30),
+        expect=HALF.format(30),
         load=(
             unet(MAGE + "diffusion_models/mage_flow_int8_convrot.safetensors"),
             clip("mage", MAGE + "text_encoders/qwen3vl_4b_bf16.safetensors"),
