@@ -3,7 +3,7 @@
 Host file: ``comfy/ldm/joyimage/model.py``. Rotary embeddings have a row per token of image and references, which are
 computed in full.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0. Older ones do not have it.
 """
 
 from __future__ import annotations
