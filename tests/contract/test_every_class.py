@@ -12,6 +12,7 @@ from cat_core.host.patcher import attach, last_report
 from cat_core.settings import PRESETS
 from contract.idle import relative_error
 from contract.oracle import Oracle
+from tools.checkpoints import IDLE_ONLY
 from zoo import CASES
 from zoo.further import TABLE, further_case
 
@@ -45,6 +46,7 @@ def test_it_gives_the_right_answer_and_says_what_it_did(name):
     pruned = attach(model, SETTINGS)
     answer, report = case.sample(pruned, noise), last_report(pruned)
     served = find_family(model.get_model_object("diffusion_model")) is not None
+    assert served != any(name in classes for classes in IDLE_ONLY.values()), "see tools/checkpoints.py"
     assert report.count("idle") >= 2
     assert (report.count("pruned") >= 2) == served
     assert bool(report.reasons) != served
