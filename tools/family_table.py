@@ -41,7 +41,8 @@ that were published; where there is an asterisk, with those that ComfyUI has as 
 - **Pruned step**: with {KEEP_RATIO:.0%} of the tokens, as preset *balanced* has it.
 - **Full and pruned steps** are in T multiply-accumulates (MACs), linear layers alone and with attention.
 - **Caches**: keys and values of one conditioning in GiB, for 16 bit and for float8. With CFG there are two, preset
-  *quality* keeps none.
+  *quality* keeps none. Where heads share their keys, which ComfyUI 0.30 no longer repeats for each, they are a third
+  (OmniGen2) or a quarter (Boogu, HiDream-O1) of that.
 - **Steps**: as many as ComfyUI's template for the checkpoint has, or as its authors take.
 - **Gain**: at most so many times fewer MACs with these steps, and with 50, with the preset, attention included.
 
