@@ -86,26 +86,9 @@ _FLUX2 = {
     "ops_bias": False,
 }
 _KLEIN = {**_FLUX2, "guidance_embed": False}
-_OVIS = {
-    **_FLUX,
-    "vec_in_dim": None,
-    "context_in_dim": 2048,
-    "depth": 6,
-    "depth_single_blocks": 27,
-    "txt_ids_dims": [1, 2],
-    "guidance_embed": False,
-    "yak_mlp": True,
-    "txt_norm": True,
-}
-_LONGCAT = {
-    **_FLUX,
-    "vec_in_dim": None,
-    "context_in_dim": 3584,
-    "depth": 10,
-    "depth_single_blocks": 20,
-    "txt_ids_dims": [1, 2],
-    "guidance_embed": False,
-}
+_UNPOOLED = {**_FLUX, "vec_in_dim": None, "txt_ids_dims": [1, 2], "guidance_embed": False}
+_OVIS = {**_UNPOOLED, "context_in_dim": 2048, "depth": 6, "depth_single_blocks": 27, "yak_mlp": True, "txt_norm": True}
+_LONGCAT = {**_UNPOOLED, "context_in_dim": 3584, "depth": 10, "depth_single_blocks": 20}
 _LUMINA = {
     "image_model": "lumina2",
     "patch_size": 2,

@@ -121,6 +121,11 @@ def knows(parameters: type, values: dict[str, Any]) -> bool:
     return set(values) <= set(inspect.signature(parameters).parameters)
 
 
+def resizable(config: type) -> type:
+    """A class of the host whose sizes no configuration changes, without them."""
+    return type(f"Small{config.__name__}", (config,), {"unet_extra_config": {}})
+
+
 class Residuals(comfy.controlnet.ControlBase):
     """A ControlNet without a network: the same residuals for every picture, none for the second block."""
 

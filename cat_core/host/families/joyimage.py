@@ -29,10 +29,6 @@ class JoyImage(Family):
         per_token={"pe": 1},
     )
 
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        frames, rows, columns = transformer.patch_size
-        return frames, rows, columns
-
     def cost(self, transformer: Any) -> ModelCost:
         blocks, conditions = transformer.double_blocks, transformer.condition_embedder
         image, text = (

@@ -31,10 +31,6 @@ class Kandinsky5(Family):
         attention=0,  # then to text
     )
 
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        frames, rows, columns = transformer.patch_size
-        return frames, rows, columns
-
     def cost(self, transformer: Any) -> ModelCost:
         blocks, parts = transformer.visual_transformer_blocks, ("self_attention", "feed_forward")
         crossing = parts_macs(blocks, "cross_attention.to_key", "cross_attention.to_value")
