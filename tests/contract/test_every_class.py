@@ -12,6 +12,7 @@ from cat_core.host.patcher import attach, last_report
 from cat_core.settings import PRESETS
 from contract.idle import relative_error
 from contract.oracle import Oracle
+from tools.checkpoints import IDLE_ONLY
 from zoo import CASES
 from zoo.further import TABLE, further_case
 
@@ -19,11 +20,6 @@ pytestmark = pytest.mark.host
 
 NOT_SAMPLED = {"RT_DETR_v4", "SAM3", "SAM31", "DepthAnything3"}
 """They find things in pictures, without a sampler."""
-NOT_BUILT = {
-    *("LongCatImage", "HiDreamO1", "Boogu", "MageFlow", "JoyImage", "Ideogram4", "Krea2", "Lens", "ErnieImage"),
-    *("Kandinsky5Image", "Kandinsky5", "CogVideoX_Inpaint", "CogVideoX_I2V", "CogVideoX_T2V"),
-}
-"""There is no small model of them yet."""
 SETTINGS = replace(PRESETS["balanced"], warmup_steps=2)
 MODELS = {model.__name__: model for model in comfy.supported_models.models if model.__name__ not in NOT_SAMPLED}
 
@@ -44,14 +40,13 @@ def parts(latent):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_gives_the_right_answer_and_says_what_it_did(name):
-    if name in NOT_BUILT:
-        pytest.skip("no small model yet")
     case = case_of(name)
     assert case is not None, f"no small model of {name}: the host is newer than these tests"
     model, noise = case.build(), case.noise(1, next(iter(case.sizes.values())))
     pruned = attach(model, SETTINGS)
     answer, report = case.sample(pruned, noise), last_report(pruned)
     served = find_family(model.get_model_object("diffusion_model")) is not None
+    assert served != any(name in classes for classes in IDLE_ONLY.values()), "see tools/checkpoints.py"
     assert report.count("idle") >= 2
     assert (report.count("pruned") >= 2) == served
     assert bool(report.reasons) != served

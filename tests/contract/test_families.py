@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cat_core.host.architecture import find_family
 from cat_core.host.patcher import attach, last_report
 from cat_core.host.proof import Proof
+from cat_core.host.room import Room
 from cat_core.settings import PAPER, PRESETS, CATSettings
 from contract.breaking import break_layout
 from contract.oracle import Oracle
@@ -147,6 +148,16 @@ def test_reference_latents_are_counted_where_they_are_computed(name):
     case = CASES[name]
     said, counted = macs_said_and_counted(case, reference_latents=[case.noise(1, case.sizes["square"])])
     assert said == pytest.approx(counted, rel=0.02)
+
+
+def test_caches_hold_as_many_numbers_as_the_formula_says(case, monkeypatch):
+    said, caches = [], []
+    find, new_cache = Room.find, Room.new_cache
+    monkeypatch.setattr(Room, "find", lambda self, values, call: said.append(values) or find(self, values, call))
+    monkeypatch.setattr(Room, "new_cache", lambda self: caches.append(new_cache(self)) or caches[-1])
+    case.sample(attach(case.build(), TOKENS), case.noise(1, case.sizes["wide"]))
+    held = sum(cache.bytes for cache in caches) / 4
+    assert held in (max(said), max(said) / case.sharing)
 
 
 def test_automatic_settings_are_those_of_a_preset_that_works(case):

@@ -31,6 +31,7 @@ class Case:
         prompt: further entries of a conditioning.
         behind: rows behind the image tokens in attention, None for all others.
         serves: whether the n-th attention of a call is one over image tokens.
+        sharing: heads that have keys and values in common, which newer hosts do not repeat for each.
         blind: name of the host's attention function where it cannot be overridden.
         rotary: whether rotary embeddings are gathered.
         control: (blocks, width) by kind of residual that a ControlNet may give.
@@ -52,6 +53,7 @@ class Case:
     prompt: dict[str, Any] = field(default_factory=dict)
     behind: int | None = 0
     serves: Callable[[int], bool] = lambda number: True
+    sharing: int = 1
     blind: str | None = None
     rotary: bool = True
     control: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -117,6 +119,11 @@ def list_known(parameters: type, values: dict[str, Any]) -> dict[str, Any]:
 def knows(parameters: type, values: dict[str, Any]) -> bool:
     """Whether this host's class takes all of these."""
     return set(values) <= set(inspect.signature(parameters).parameters)
+
+
+def resizable(config: type) -> type:
+    """A class of the host whose sizes no configuration changes, without them."""
+    return type(f"Small{config.__name__}", (config,), {"unet_extra_config": {}})
 
 
 class Residuals(comfy.controlnet.ControlBase):

@@ -15,6 +15,7 @@ from small import CONTEXT, POOLED, SD3_CONFIG
 
 from .case import Case, list_known
 from .chroma import CASES as CHROMA
+from .cogvideox import UNET as COGVIDEOX
 from .cosmos import CASES as COSMOS
 from .hunyuan_video import CASES as HUNYUAN
 from .hunyuan_video import VIDEO as HUNYUAN_VIDEO
@@ -263,6 +264,10 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "HunyuanVideoSkyreelsI2V": ({**HUNYUAN["hunyuan video"].unet, "in_channels": 32}, HUNYUAN_VIDEO),
     "HunyuanVideoI2V": ({**HUNYUAN["hunyuan video"].unet, "in_channels": 33}, HUNYUAN_VIDEO),
+    "CogVideoX_Inpaint": (
+        {**COGVIDEOX, "in_channels": 48},
+        {"channels": 16, "context": 48, "sizes": {"square": (2, 8, 12)}},
+    ),
     "WAN21_CausalAR_T2V": (wan("t2v", causal_ar=True), WAN_VIDEO),
     "WAN21_FunControl2V": (wan("i2v", in_dim=48), WAN_PICTURE),
     "WAN21_Vace": (wan("vace", vace_layers=3, vace_in_dim=96), WAN_VIDEO),

@@ -38,6 +38,7 @@ def cases():
         channels=3,
         context=0,
         patch=(1, 32, 32),
+        sharing=2,
         sizes={"square": (256, 256), "wide": (192, 320)},
         near_one=("norm",),
         inexact=0.02,  # words attend to those in front of them alone

@@ -2,7 +2,7 @@
 
 import comfy.supported_models
 
-from .case import Case
+from .case import Case, resizable
 
 UNET = {
     "image_model": "ideogram4",
@@ -25,10 +25,8 @@ class WithoutText(Case):
 
 
 def cases():
-    # the host's has sizes that no configuration changes
-    small = type("SmallIdeogram4", (comfy.supported_models.Ideogram4,), {"unet_extra_config": {}})
     case = Case(
-        small,
+        resizable(comfy.supported_models.Ideogram4),
         UNET,
         channels=128,
         context=48,

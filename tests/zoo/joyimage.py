@@ -5,7 +5,7 @@ from dataclasses import replace
 import comfy.supported_models
 import torch
 
-from .case import Case
+from .case import Case, resizable
 
 UNET = {
     "image_model": "joyimage",
@@ -18,10 +18,8 @@ UNET = {
 
 
 def cases():
-    # the host's has sizes that no configuration changes
-    small = type("SmallJoyImage", (comfy.supported_models.JoyImage,), {"unet_extra_config": {}})
     case = Case(
-        small,
+        resizable(comfy.supported_models.JoyImage),
         UNET,
         channels=16,
         context=48,

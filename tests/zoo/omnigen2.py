@@ -23,6 +23,7 @@ UNET = {
 SHARED = {
     "channels": 16,
     "context": 48,
+    "sharing": 3,
     "near_one": ("norm.weight", "norm1.weight", "norm2", "norm_q", "norm_k", "caption_embedder.0"),
 }
 # the host counts the text's tokens in its mask

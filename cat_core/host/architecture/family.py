@@ -52,7 +52,9 @@ class Family(ABC):
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:
         """Latent frames, rows and columns of an image token."""
-        return 1, transformer.patch_size, transformer.patch_size
+        size = transformer.patch_size
+        *frames, rows, columns = (size, size) if isinstance(size, int) else size
+        return frames[0] if frames else 1, rows, columns
 
     @abstractmethod
     def cost(self, transformer: Any) -> ModelCost:

@@ -31,6 +31,16 @@ def gather_rows(tensor: torch.Tensor, selection: Selection, before: int = 0, dim
     return torch.cat((rows[:, :before], image, rows[:, behind:]), 1).movedim(1, dim).contiguous()
 
 
+def gather_last_rows(tensor: torch.Tensor, selection: Selection) -> torch.Tensor:
+    """:func:`gather_rows` where the image tokens are the last rows of a tensor [B or 1, before + N, ...]."""
+    return gather_rows(tensor, selection, before=tensor.shape[1] - selection.tokens)
+
+
+def gather_waves(parts: tuple[torch.Tensor, ...], selection: Selection) -> tuple[torch.Tensor, ...]:
+    """Cosines and sines [1, before + N, d], as the host's language models have them, -> [B, 1, before + k, d]."""
+    return tuple(gather_last_rows(part, selection).unsqueeze(1) for part in parts)
+
+
 def scatter_rows(tokens: torch.Tensor, selection: Selection, before: int = 0) -> torch.Tensor:
     """Inverse of :func:`gather_rows` for [B, before + k + after, d], zero for tokens that are not selected."""
     last = before + selection.count

@@ -4,7 +4,7 @@ Host file: ``comfy/ldm/boogu/model.py``. A block of two streams attends from tex
 to itself. References stand in front of the image, text in front of both. Refiners run in front of the blocks, as
 OmniGen2's do.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0. Older ones do not have it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...algorithm.selection import Selection
 from ..architecture.costs import linear_macs, parts_macs
 from ..architecture.family import Family
 from ..architecture.layout import Blocks, Layout, Rest
-from ..architecture.rows import gather_rows
+from ..architecture.rows import gather_last_rows
 from ..tokens import count_tokens
 
 _PROJECTIONS = ("to_q", "to_k", "to_v", "out")
@@ -27,7 +27,7 @@ _MODULATIONS = ("img_norm1", "img_norm2", "img_norm3", "instruct_norm1", "instru
 
 def _gather_own_rotary(rows: torch.Tensor, selection: Selection) -> torch.Tensor:
     """Rotary embeddings [1 or B, references + N, d] of the image alone; the time [B, d] has their place later on."""
-    return rows if rows.ndim == 2 else gather_rows(rows, selection, before=rows.shape[1] - selection.tokens)
+    return rows if rows.ndim == 2 else gather_last_rows(rows, selection)
 
 
 class Boogu(Family):

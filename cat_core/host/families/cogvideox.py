@@ -3,7 +3,7 @@
 Host file: ``comfy/ldm/cogvideo/model.py``. The blocks have no slots. Rotary embeddings, of all models but the smallest,
 are a cosine and a sine with a row per token of the video.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0, 0.24.0. Older ones do not have it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Host file: ``comfy/ldm/ernie/model.py``. The blocks have no slots and are given no ``transformer_options``: attention
 cannot be overridden. Rotary embeddings have a row per token of the whole sequence.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0, 0.24.0. Older ones do not have it.
 """
 
 from __future__ import annotations

@@ -5,28 +5,18 @@ and values from step to step; blocks are then given the last token of text, whic
 Rotary embeddings are cosines and sines with a row per token. References stand behind the image, so that there are
 others on both sides of it: they are not served.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0, 0.24.0. Older ones do not have it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from ...algorithm.macs import ModelCost
-from ...algorithm.selection import Selection
 from ..architecture.costs import linear_macs
 from ..architecture.family import Family
 from ..architecture.layout import Blocks, Layout, Rest
-from ..architecture.rows import gather_rows
-
-Rotary = tuple[torch.Tensor, ...]
-
-
-def _gather_rotary(parts: Rotary, selection: Selection) -> Rotary:
-    """Every part [1, rows in front + N, d] -> [B, 1, rows in front + k, d]."""
-    return tuple(gather_rows(part, selection, before=part.shape[1] - selection.tokens).unsqueeze(1) for part in parts)
+from ..architecture.rows import gather_waves
 
 
 class HiDreamO1(Family):
@@ -39,7 +29,7 @@ class HiDreamO1(Family):
         blocks=(Blocks("language_model.layers"),),
         image="x",
         rest=Rest.IN_FRONT,
-        per_token={"freqs_cis": _gather_rotary},
+        per_token={"freqs_cis": gather_waves},
         end="language_model.norm",
     )
 

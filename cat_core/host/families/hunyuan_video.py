@@ -37,10 +37,6 @@ class HunyuanVideo(Family):
         flipped = getattr(transformer.double_blocks[0], "flipped_img_txt", False)
         return replace(self.layout, text=None) if flipped else self.layout
 
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        *frames, rows, columns = transformer.patch_size
-        return (frames or [1])[0], rows, columns
-
     def cost(self, transformer: Any) -> ModelCost:
         doubles, singles, refiner = transformer.double_blocks, transformer.single_blocks, transformer.txt_in
         refining = parts_macs(refiner.individual_token_refiner.blocks, "self_attn", "mlp")

@@ -4,17 +4,30 @@ Host file: ``comfy/ldm/ideogram4/model.py``. The negative side of guidance is a 
 text. Prompts of unequal length in one batch come with a mask of all rows by all rows, which is not served. Rotary
 embeddings have a row per token of the whole sequence.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0, 0.24.0. Older ones do not have it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ...algorithm.macs import ModelCost
+from ...algorithm.selection import Selection
 from ..architecture.costs import linear_macs, model_cost, parts_macs
 from ..architecture.family import Family
 from ..architecture.layout import Blocks, Layout, Rest
+from ..architecture.rows import gather_last_rows, gather_waves
+
+Rotary = torch.Tensor | tuple[torch.Tensor, ...]
+
+
+def _gather_rotary(rotary: Rotary, selection: Selection) -> Rotary:
+    """A matrix for every token, for which older hosts have cosines and sines."""
+    if isinstance(rotary, tuple):
+        return gather_waves(rotary, selection)
+    return gather_last_rows(rotary, selection)
 
 
 class Ideogram4(Family):
@@ -26,7 +39,7 @@ class Ideogram4(Family):
         blocks=(Blocks("layers"),),
         image=0,
         rest=Rest.IN_FRONT,
-        per_token={2: 1},  # rotary embeddings, behind the tokens and a mask
+        per_token={2: _gather_rotary},  # behind the tokens and a mask
     )
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 Host file: ``comfy/ldm/joyimage/model.py``. Rotary embeddings have a row per token of image and references, which are
 computed in full.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0. Older ones do not have it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ class JoyImage(Family):
         rest=Rest.BEHIND,
         per_token={"pe": 1},
     )
-
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        frames, rows, columns = transformer.patch_size
-        return frames, rows, columns
 
     def cost(self, transformer: Any) -> ModelCost:
         blocks, conditions = transformer.double_blocks, transformer.condition_embedder

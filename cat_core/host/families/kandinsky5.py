@@ -4,7 +4,7 @@ Host file: ``comfy/ldm/kandinsky5/model.py``. In front of the blocks others run 
 given and what it must give differ, so hooks of modules are used. Rotary embeddings have a row per token. Given frames
 take the place of the latent's.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0, 0.24.0, 0.18.2. Older ones do not have it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ class Kandinsky5(Family):
         per_token={"freqs": 1},
         attention=0,  # then to text
     )
-
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        frames, rows, columns = transformer.patch_size
-        return frames, rows, columns
 
     def cost(self, transformer: Any) -> ModelCost:
         blocks, parts = transformer.visual_transformer_blocks, ("self_attention", "feed_forward")

@@ -4,7 +4,7 @@ Host file: ``comfy/ldm/krea2/model.py``. In front of the blocks a small transfor
 encoder together. Rotary embeddings have a row per token of the whole sequence. References stand behind the image, so
 that there are others on both sides of it: they are not served.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0. Older ones do not have it.
 """
 
 from __future__ import annotations

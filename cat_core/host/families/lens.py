@@ -3,7 +3,7 @@
 Host file: ``comfy/ldm/lens/model.py``. Rotary embeddings and the mask of attention, which every block is given, have a
 row or a column per token of the whole sequence.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0, 0.24.0. Older ones do not have it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Host file: ``comfy/ldm/mage_flow/model.py``.
 
-Tested on ComfyUI 0.30.0.
+Tested on ComfyUI 0.30.0. Older ones do not have it.
 """
 
 from __future__ import annotations

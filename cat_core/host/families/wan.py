@@ -47,10 +47,6 @@ class Wan(Family):
         attention=0,  # then to a picture in image to video, then to text
     )
 
-    def patch(self, transformer: Any) -> tuple[int, int, int]:
-        frames, rows, columns = transformer.patch_size
-        return frames, rows, columns
-
     def cost(self, transformer: Any) -> ModelCost:
         blocks = transformer.blocks
         text = parts_macs(blocks, "cross_attn.k", "cross_attn.v")
