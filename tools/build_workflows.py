@@ -19,9 +19,8 @@ from tools.host import ROOT
 from tools.recipes import RECIPES
 from tools.recipes.parts import Node, Recipe
 from tools.server import running_server
-from tools.workflow import is_widget
+from tools.workflow import FOLDER, is_widget
 
-WORKFLOWS = ROOT / "workflows"
 CAT = Node("CATPruning", {"preset": "automatic"})
 REPORT = Node("CATPruningReport")
 LOADERS, PROMPTS, SAMPLING, SAMPLER, REPORTS, RESULT = range(6)
@@ -33,7 +32,7 @@ GROWING = "COMFY_AUTOGROW_V3"
 
 
 def file_of(recipe: Recipe) -> Path:
-    return WORKFLOWS / f"cat_pruning_{recipe.name}.json"
+    return FOLDER / f"cat_pruning_{recipe.name}.json"
 
 
 def build(recipe: Recipe, info: dict[str, Any]) -> str:
@@ -227,7 +226,7 @@ def main() -> None:
     for recipe in RECIPES:
         file_of(recipe).write_text(build(recipe, info), encoding="utf-8")
         draw_thumbnail(recipe).save(file_of(recipe).with_suffix(".jpg"), quality=85)
-    print(f"{len(RECIPES)} workflows in {WORKFLOWS}")
+    print(f"{len(RECIPES)} workflows in {FOLDER}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Generate the same picture with and without CAT Pruning in a real ComfyUI, and say what it saved.
 
-Starts the server headless, queues ``workflows/cat_pruning_demo.json`` through its HTTP interface and leaves
+Starts the server headless, queues the demo workflow through its HTTP interface and leaves
 baseline.png, cat.png, steps.png and report.json in ``demo/out``.
 """
 
@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from tools.host import ROOT
 from tools.server import Server, running_server
-from tools.workflow import load_api
+from tools.workflow import FOLDER, load_api
 
-WORKFLOW = ROOT / "workflows" / "cat_pruning_demo.json"
+WORKFLOW = FOLDER / "cat_pruning_demo.json"
 OUT = ROOT / "demo" / "out"
 
 

@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tools.dev import ROOT
+
+FOLDER = ROOT / "example_workflows"
+"""Where the host looks first for a pack's templates."""
 # The front end puts this choice behind every seed.
 AFTER_GENERATE = ("fixed", "increment", "decrement", "randomize")
 NOTES = {"Note", "MarkdownNote"}

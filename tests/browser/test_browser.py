@@ -7,11 +7,11 @@ from urllib.parse import quote
 import pytest
 
 from tools.host import ROOT
-from tools.workflow import load_api, to_api
+from tools.workflow import FOLDER, load_api, to_api
 
-WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
-COMPARE = ROOT / "workflows" / "cat_pruning_compare.json"
+WORKFLOWS = sorted(path.stem for path in FOLDER.glob("*.json"))
+DEMO = FOLDER / "cat_pruning_demo.json"
+COMPARE = FOLDER / "cat_pruning_compare.json"
 COMPARED = ROOT / "subgraphs" / "Compare with and without CAT Pruning.json"
 SUBGRAPH = ROOT / "subgraphs" / "KSampler with CAT Pruning.json"
 NODES = {"CATPruning", "CATPruningSettings", "CATPruningReport", "CATPruningCompare", "CATPruningDemoLoader"}
@@ -51,7 +51,7 @@ def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
 def test_the_front_end_reads_every_workflow_as_the_tests_do(comfy):
     info = comfy.server.get("/object_info")
     for name in WORKFLOWS:
-        path = ROOT / "workflows" / f"{name}.json"
+        path = FOLDER / f"{name}.json"
         comfy.open_file(path)
         kinds = set(comfy.page.evaluate("app.graph.nodes.map(node => node.type)"))
         assert kinds <= set(comfy.page.evaluate("Object.keys(LiteGraph.registered_node_types)"))

@@ -23,7 +23,7 @@ from cat_core.host.demo import (
 )
 from cat_core.similarity import psnr
 from tools.demo_data import COLOURS, vocabulary
-from tools.host import ROOT
+from tools.workflow import FOLDER
 
 PROMPTS = DEMO_FILE.with_name("prompts.txt")
 
@@ -155,7 +155,7 @@ def test_every_word_of_the_vocabulary_can_be_written(words):
 
 
 def test_the_example_prompts_use_known_words_only(words):
-    workflow = json.loads((ROOT / "workflows" / "cat_pruning_demo.json").read_text(encoding="utf-8"))
+    workflow = json.loads((FOLDER / "cat_pruning_demo.json").read_text(encoding="utf-8"))
     prompts = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "CLIPTextEncode"]
     assert len(prompts) == 2
     assert {word for prompt in prompts for word in prompt.split()} <= set(words)

@@ -11,7 +11,7 @@ import pytest
 
 from tools.host import ROOT
 from tools.server import running_server
-from tools.workflow import load_api
+from tools.workflow import FOLDER, load_api
 
 COMFY = Path(sys.executable).with_name("comfy")
 LARGEST = 40 * 2**20
@@ -75,7 +75,7 @@ def test_the_archive_holds_what_users_need_and_no_more(archive):
     with zipfile.ZipFile(archive) as packed:
         top = {name.split("/")[0] for name in packed.namelist()}
     code = {"__init__.py", "cat_core", "nodes", "pyproject.toml"}
-    shown = {"README.md", "CHANGELOG.md", "LICENSE", "demo", "locales", "subgraphs", "web", "workflows"}
+    shown = {"README.md", "CHANGELOG.md", "LICENSE", "demo", "locales", "subgraphs", "web", "example_workflows"}
     assert top == code | shown
     assert archive.stat().st_size < LARGEST
 
@@ -84,8 +84,8 @@ def test_a_bare_host_starts_with_it_and_runs_the_demo(server):
     info = server.get("/object_info")
     ours = {name for name, node in info.items() if node["python_module"] == "custom_nodes.cat-pruning"}
     assert len(ours) == 5
-    assert len(server.get("/workflow_templates")["cat-pruning"]) == len(list((ROOT / "workflows").glob("*.json")))
-    prompt = load_api(ROOT / "workflows" / "cat_pruning_demo.json", info)
+    assert len(server.get("/workflow_templates")["cat-pruning"]) == len(list(FOLDER.glob("*.json")))
+    prompt = load_api(FOLDER / "cat_pruning_demo.json", info)
     for node in prompt.values():
         if node["class_type"] == "EmptySD3LatentImage":
             node["inputs"].update(width=256, height=256)

@@ -17,13 +17,12 @@ import torch
 from PIL import Image
 
 from cat_core.similarity import psnr
-from tools.host import ROOT
 from tools.server import running_server
-from tools.workflow import load_api
+from tools.workflow import FOLDER, load_api
 
 pytestmark = pytest.mark.slow
 
-DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
+DEMO = FOLDER / "cat_pruning_demo.json"
 KNOBS = {"keep_ratio": 0.5, "refresh_interval": 3, "pruned_interval": 2, "warmup_steps": 3, "final_full_steps": 1}
 STEPS, SIZE = 12, 256
 PLANNED = {"full": 6, "pruned": 3, "idle": 3, "skipped": 0}

@@ -18,12 +18,12 @@ from tools.dev import DEFAULT
 from tools.host import HOST, ROOT
 from tools.recipes import RECIPES
 from tools.server import WorkflowError, running_server
-from tools.workflow import load_api
+from tools.workflow import FOLDER, load_api
 
-DEMO = ROOT / "workflows" / "cat_pruning_demo.json"
+DEMO = FOLDER / "cat_pruning_demo.json"
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*/*.json"))
 """Workflows as earlier versions saved them."""
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+WORKFLOWS = sorted(FOLDER.glob("*.json"))
 SELF_CONTAINED = [path for path in WORKFLOWS if "CATPruningDemoLoader" in path.read_text(encoding="utf-8")]
 """Workflows that need no download."""
 MODEL_WORKFLOWS = [path for path in WORKFLOWS if path not in SELF_CONTAINED]
@@ -191,7 +191,7 @@ def test_every_node_has_a_help_page(server, name):
 
 
 def test_the_template_browser_lists_the_workflows_with_their_pictures(server):
-    assert set(server.get("/workflow_templates")["cat-pruning"]) == {path.stem for path in WORKFLOWS}
+    assert sorted(server.get("/workflow_templates")["cat-pruning"]) == [path.stem for path in WORKFLOWS]
     # the host serves the first of several folders that it takes for one of workflows, "examples" among them
     for path in WORKFLOWS:
         for file in (path, path.with_suffix(".jpg")):

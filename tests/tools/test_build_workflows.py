@@ -9,7 +9,7 @@ from tools.build_workflows import build, file_of
 from tools.host import ROOT
 from tools.recipes import RECIPES
 from tools.recipes.parts import Node, Recipe, Run, ksampler, prompts, unet
-from tools.workflow import to_api
+from tools.workflow import FOLDER, to_api
 
 MODEL, CONDITIONING, LATENT, IMAGE = ([kind] for kind in ("MODEL", "CONDITIONING", "LATENT", "IMAGE"))
 TEXT, NUMBER, CHOICE = (["STRING", {"default": ""}], ["INT", {"default": 8}], [["a", "b"]])
@@ -132,5 +132,5 @@ def test_no_node_lies_on_another(one):
 
 def test_the_page_of_workflows_names_each():
     page = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
-    missing = [path.stem for path in (ROOT / "workflows").glob("*.json") if f"`{path.stem}`" not in page]
+    missing = [path.stem for path in FOLDER.glob("*.json") if f"`{path.stem}`" not in page]
     assert sorted(missing) == []

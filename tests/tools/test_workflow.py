@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from tools.host import ROOT
-from tools.workflow import load_api, to_api
+from tools.workflow import FOLDER, load_api, to_api
 
 INFO = {
     "Loader": {"input": {"required": {}}},
@@ -162,7 +161,7 @@ def test_a_file_is_read_as_utf8(tmp_path):
     assert load_api(file, INFO)["3"]["inputs"]["name"] == "Übung"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
 def test_the_packs_workflows_link_only_what_is_there(path):
     workflow = json.loads(path.read_text(encoding="utf-8"))
     nodes = {one["id"]: one for one in workflow["nodes"]}
