@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+STEPS = r"\s*|\s*\d{1,4}(\s*-\s*\d{1,4})?(\s*,\s*\d{1,4}(\s*-\s*\d{1,4})?)*\s*"
 IDLE_INTERVAL = 2
 """Every other step is computed where nothing is between refreshes: wider gaps cost more than they save."""
 
@@ -35,6 +37,9 @@ class Knob:
 
     def check(self, name: str, value: Any) -> None:
         """Raise ``ValueError`` for a value that is not allowed, saying what is."""
+        if self.default == "":
+            parse_steps(name, value)
+            return
         if self.options:
             if value not in self.options:
                 raise ValueError(f"{name} must be one of {', '.join(self.options)}, not {value!r}.")
@@ -46,6 +51,23 @@ class Knob:
             raise ValueError(
                 f"{name} is {self.meaning}: it must be {kind} from {self.low} to {self.high}, not {value!r}."
             )
+
+
+def parse_steps(name: str, text: Any) -> tuple[int, ...]:
+    """Numbers of steps in words: ``0-3,7`` is (0, 1, 2, 3, 7). Nothing stands for none.
+
+    Raises:
+        ValueError: anything else, steps that do not rise, or a first one that is not 0.
+    """
+    if not isinstance(text, str) or not re.fullmatch(STEPS, text):
+        raise ValueError(f"{name} must be like '0-3,7,11', numbers of steps and ranges of them, not {text!r}.")
+    steps: list[int] = []
+    for part in filter(None, text.replace(" ", "").split(",")):
+        first, _, last = part.partition("-")
+        steps += range(int(first), int(last or first) + 1)
+    if steps and (steps[0] != 0 or steps != sorted(set(steps))):
+        raise ValueError(f"{name} must begin with 0 and rise from step to step, not {text!r}.")
+    return tuple(steps)
 
 
 def _knob(default: Any, meaning: str, effect: str, **more: Any) -> Any:
@@ -165,6 +187,12 @@ class CATSettings:
         high=2**64 - 1,
         step=0,
     )
+    full_steps: str = _knob(
+        "",
+        "the steps that are computed in full, counted from 0",
+        "Which steps are computed in full, like 0-3,7,11: in place of warmup_steps, refresh_interval and "
+        "final_full_steps. Empty: those hold.",
+    )
     focus_mask: Any = None
 
     def __post_init__(self) -> None:
@@ -183,7 +211,14 @@ class CATSettings:
     def without_tokens(self) -> CATSettings:
         """What is used in place of these where tokens cannot be computed by themselves: idle steps, as in quality."""
         interval = min(self.refresh_interval or IDLE_INTERVAL, IDLE_INTERVAL)
-        return replace(self, keep_ratio=0.0, focus_mask=None, refresh_interval=interval)
+        # chosen for steps that are pruned between them
+        full_steps = "" if self.selects_tokens else self.full_steps
+        return replace(self, keep_ratio=0.0, focus_mask=None, refresh_interval=interval, full_steps=full_steps)
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it is said, not left to the pack, where a run has to be computed in full."""
+        return self.warmup_steps > 0 or self.full_steps.strip() != ""
 
     def to_json(self) -> str:
         """All knobs but the focus mask, as one JSON object."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
 
-from ..settings import CATSettings
+from ..settings import CATSettings, parse_steps
 
 FEWEST_STEPS = 6
 """Shorter runs are computed in full, unless warm-up steps are chosen."""
@@ -38,23 +38,28 @@ class Schedule:
         self.sigmas, self.settings = list(sigmas), settings
         self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
-        self.automatic = settings.warmup_steps == 0
+        self.automatic = not settings.is_chosen
         self.warmup = settings.warmup_steps or automatic_warmup(self.steps)
         self.kinds = self._kinds(settings)
 
     def _kinds(self, settings: CATSettings) -> list[StepKind]:
         if settings.keep_ratio == 1:
             return [StepKind.FULL] * self.steps
-        final = max(self.steps - settings.final_full_steps, self.warmup - 1)
-        refreshes = _divide(self.warmup - 1, final, settings.refresh_interval, longest=True)
-        full = {*range(self.warmup), *refreshes, *range(final, self.steps)}
+        full = self._full_steps(settings)
         kinds = [StepKind.FULL if step in full else StepKind.IDLE for step in range(self.steps)]
         if settings.selects_tokens:
-            ends = [self.warmup - 1, *refreshes, final]
-            for start, end in pairwise(ends):
+            for start, end in pairwise([*full, self.steps]):
                 for step in _divide(start, end, settings.pruned_interval):
                     kinds[step] = StepKind.PRUNED
         return kinds
+
+    def _full_steps(self, settings: CATSettings) -> list[int]:
+        """Their numbers, rising: those that are named, or warm-up, refreshes and the last ones."""
+        if named := parse_steps("full_steps", settings.full_steps):
+            return [step for step in named if step < self.steps]
+        final = max(self.steps - settings.final_full_steps, self.warmup - 1)
+        refreshes = _divide(self.warmup - 1, final, settings.refresh_interval, longest=True)
+        return sorted({*range(self.warmup), *refreshes, *range(final, self.steps)})
 
     def find_step(self, sigma: float) -> int:
         """Number of the step whose interval (next sigma, sigma] holds ``sigma``; beyond the ends, the end's step."""
@@ -116,7 +121,7 @@ def is_short(steps: int, settings: CATSettings) -> bool:
 
     ``steps`` are those of :func:`count_whole_steps`.
     """
-    return settings.warmup_steps == 0 and steps <= SHORT_RUN
+    return not settings.is_chosen and steps <= SHORT_RUN
 
 
 def automatic_warmup(steps: int) -> int:
