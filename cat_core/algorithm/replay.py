@@ -35,14 +35,15 @@ class Recording:
 
 
 def replay(recording: Recording, settings: CATSettings) -> float:
-    """How far settings lead the latent away by the end, relative to the recorded result.
+    """How far settings lead the latent away on its way, as root of the mean square over steps, relative to the result.
 
     A step from ``sigma`` to ``after`` adds (1 / after - 1 / sigma) times its answer to x / sigma (Euler's; to first order
-    every sampler's): what the answers err sums up to what the latent errs before the last step.
+    every sampler's): what the answers err sums up to what the latent errs. All of the way counts, not its end alone: what
+    a full step answers to a latent that errs is another answer, which a recording does not have.
     """
     schedule = Schedule(recording.sigmas, settings)
     branch, selector = Branch(settings), Selector(settings, recording.grid)
-    error = torch.zeros_like(recording.latents[0])
+    error, squares = torch.zeros_like(recording.latents[0]), recording.latents[0].new_zeros(())
     steps = zip(
         schedule.kinds, recording.sigmas, recording.sigmas[1:], recording.latents, recording.denoised, strict=False
     )
@@ -57,6 +58,6 @@ def replay(recording: Recording, settings: CATSettings) -> float:
             given = branch.answer_idle(x, sigma, after)
         if after > 0:
             error += (1 / after - 1 / sigma) * (given - denoised)
-            last = after
-    result = recording.denoised[-1]
-    return (error.norm() * last / result.norm()).item()
+        # the last answer is the result
+        squares += (after * error if after > 0 else given - denoised).square().sum()
+    return (squares / len(schedule.kinds)).sqrt().item() / recording.denoised[-1].norm().item()
