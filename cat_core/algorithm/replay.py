@@ -1,7 +1,7 @@
-"""Tries settings on a recorded run: what the method would have answered there, without the model.
+"""Tries idle steps on a recorded run: what the method would have answered there, without the model.
 
-The latent is held to the recorded one at every step, and what keys and values of skipped tokens would have changed is
-left out. So the errors are not those of a picture; settings are put into order by them.
+The latent is held to the recorded one at every step. So the errors are not those of a picture, but they put settings into
+the order that real runs have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import torch
 from ..settings import CATSettings
 from .branch import Branch
 from .schedule import Schedule, StepKind
-from .selection import Selector
 
 
 @dataclass(frozen=True)
@@ -23,39 +22,30 @@ class Recording:
 
     Attributes:
         sigmas: its noise levels, one more than steps, falling.
-        latents: before every step, as tokens [B, N, d].
+        latents: before every step, as tokens [B, N, d]; some of them may stand for all.
         denoised: the model's answers, as many, of the same shape.
-        grid: (frames,) rows and columns of tokens.
     """
 
     sigmas: Sequence[float]
     latents: Sequence[torch.Tensor]
     denoised: Sequence[torch.Tensor]
-    grid: tuple[int, ...]
 
 
 def replay(recording: Recording, settings: CATSettings) -> float:
-    """How far settings lead the latent away on its way, as root of the mean square over steps, relative to the result.
+    """How far the idle steps of ``settings`` lead the latent away: root of the mean square over the steps, relative.
 
-    A step from ``sigma`` to ``after`` adds (1 / after - 1 / sigma) times its answer to x / sigma (Euler's; to first order
-    every sampler's): what the answers err sums up to what the latent errs. All of the way counts, not its end alone: what
-    a full step answers to a latent that errs is another answer, which a recording does not have.
+    A step from ``sigma`` to ``after`` adds (1 / after - 1 / sigma) times its answer to x / sigma (Euler's; to first
+    order every sampler's): what the answers err sums up to what the latent errs. All of the way counts, not its end
+    alone: a full step answers otherwise to a latent that errs, and how is not in the recording.
     """
-    schedule = Schedule(recording.sigmas, settings)
-    branch, selector = Branch(settings), Selector(settings, recording.grid)
+    schedule, branch = Schedule(recording.sigmas, settings), Branch(settings)
     error, squares = torch.zeros_like(recording.latents[0]), recording.latents[0].new_zeros(())
     steps = zip(
         schedule.kinds, recording.sigmas, recording.sigmas[1:], recording.latents, recording.denoised, strict=False
     )
     for kind, sigma, after, x, denoised in steps:
-        if kind is StepKind.FULL:
-            given = branch.answer_full(x, denoised, sigma, after)
-            selector.note_refresh()
-        elif kind is StepKind.PRUNED:
-            selection = branch.select(selector, sigma)
-            given = branch.answer_pruned(x, denoised, sigma, after, selection, selector.propagation(selection))
-        else:
-            given = branch.answer_idle(x, sigma, after)
+        full = kind is StepKind.FULL
+        given = branch.answer_full(x, denoised, sigma, after) if full else branch.answer_idle(x, sigma, after)
         if after > 0:
             error += (1 / after - 1 / sigma) * (given - denoised)
         # the last answer is the result

@@ -31,7 +31,7 @@ class Schedule:
 
     Args:
         sigmas: the run's noise levels, one more than steps, falling.
-        settings: warm-up, refresh interval, final steps and keep ratio are used.
+        settings: full steps, warm-up, refresh interval, final steps and keep ratio are used.
     """
 
     def __init__(self, sigmas: Sequence[float], settings: CATSettings):
@@ -39,7 +39,8 @@ class Schedule:
         self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
         self.automatic = not settings.is_chosen
-        self.warmup = settings.warmup_steps or automatic_warmup(self.steps)
+        self.named = [step for step in parse_steps("full_steps", settings.full_steps) if step < self.steps]
+        self.warmup = _count_first(self.named) or settings.warmup_steps or automatic_warmup(self.steps)
         self.kinds = self._kinds(settings)
 
     def _kinds(self, settings: CATSettings) -> list[StepKind]:
@@ -55,8 +56,8 @@ class Schedule:
 
     def _full_steps(self, settings: CATSettings) -> list[int]:
         """Their numbers, rising: those that are named, or warm-up, refreshes and the last ones."""
-        if named := parse_steps("full_steps", settings.full_steps):
-            return [step for step in named if step < self.steps]
+        if self.named:
+            return self.named
         final = max(self.steps - settings.final_full_steps, self.warmup - 1)
         refreshes = _divide(self.warmup - 1, final, settings.refresh_interval, longest=True)
         return sorted({*range(self.warmup), *refreshes, *range(final, self.steps)})
@@ -98,6 +99,11 @@ def _divide(start: int, end: int, interval: int, longest: bool = False) -> list[
     """
     parts = -((start - end) // interval) if longest and interval else round((end - start) / interval) if interval else 1
     return [start + number * (end - start) // parts for number in range(1, parts)]
+
+
+def _count_first(steps: Sequence[int]) -> int:
+    """How many of rising steps follow each other from 0 on."""
+    return sum(1 for place, step in enumerate(steps) if step == place)
 
 
 def count_whole_steps(sigmas: Sequence[float], levels: Sequence[float]) -> int:

@@ -1,0 +1,73 @@
+"""Finds which steps of a run are best computed in full, on recordings of it (:mod:`.replay`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from ..settings import CATSettings
+from .replay import Recording, replay
+
+FORECASTS = (0.5, 0.7, 1.0)
+CORRECTIONS = (0.0, 0.5, 1.0)
+IDLE = CATSettings(keep_ratio=0.0, refresh_interval=2)
+
+
+def name_steps(steps: Iterable[int]) -> str:
+    """Rising numbers of steps as ``full_steps`` has them: (0, 1, 2, 7) is ``0-2,7``."""
+    parts: list[list[int]] = []
+    for step in steps:
+        if parts and step == parts[-1][-1] + 1:
+            parts[-1].append(step)
+        else:
+            parts.append([step])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def score(recordings: Sequence[Recording], settings: CATSettings) -> float:
+    """Mean logarithm of the errors that :func:`replay` tells; less is better."""
+    return fmean(math.log(replay(recording, settings) + 1e-9) for recording in recordings)
+
+
+def find_full_steps(recordings: Sequence[Recording], count: int, settings: CATSettings = IDLE) -> CATSettings:
+    """``settings`` with the ``count`` full steps that err least, all others idle.
+
+    Steps are taken out one by one, then moved by one as long as that helps. The first one always stays.
+    """
+    steps = len(recordings[0].latents)
+    full = list(range(steps))
+
+    def errs(tried: Sequence[int]) -> float:
+        return score(recordings, replace(settings, full_steps=name_steps(tried)))
+
+    while len(full) > max(count, 1):
+        full.remove(min(full[1:], key=lambda step: errs([one for one in full if one != step])))
+    best = errs(full)
+    while moved := next(((tried, err) for tried in _neighbours(full, steps) if (err := errs(tried)) < best), None):
+        full, best = moved
+    return replace(settings, full_steps=name_steps(full))
+
+
+def _neighbours(full: list[int], steps: int) -> Iterable[list[int]]:
+    for place, step in enumerate(full[1:], 1):
+        for moved in (step - 1, step + 1):
+            if 0 < moved < steps and moved not in full:
+                yield [*full[:place], moved, *full[place + 1 :]]
+
+
+def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> list[CATSettings]:
+    """Settings with ``count`` full steps and idle ones, the most promising first; none asks for more than ``most``.
+
+    Args:
+        most: bounds forecast and correction, by what the run's sampler bears.
+    """
+    forecasts = sorted({min(value, most.forecast) for value in FORECASTS})
+    corrections = sorted({min(value, most.correction) for value in CORRECTIONS})
+    found = [
+        find_full_steps(recordings, count, replace(IDLE, forecast=value, correction=corrections[-1]))
+        for value in forecasts
+    ]
+    found += [replace(one, correction=value) for one in found for value in corrections[:-1]]
+    return sorted(found, key=lambda one: score(recordings, one))
