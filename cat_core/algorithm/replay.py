@@ -1,7 +1,7 @@
 """Tries idle steps on a recorded run: what the method would have answered there, without the model.
 
-The latent is held to the recorded one at every step. So the errors are not those of a picture, but they put settings into
-the order that real runs have.
+The latent is held to the recorded one at every step. So the errors are not those of a picture, but they put settings
+into the order that real runs have.
 """
 
 from __future__ import annotations

@@ -65,9 +65,7 @@ def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> l
     """
     forecasts = sorted({min(value, most.forecast) for value in FORECASTS})
     corrections = sorted({min(value, most.correction) for value in CORRECTIONS})
-    found = [
-        find_full_steps(recordings, count, replace(IDLE, forecast=value, correction=corrections[-1]))
-        for value in forecasts
-    ]
+    bases = [replace(IDLE, forecast=value, correction=corrections[-1]) for value in forecasts]
+    found = [find_full_steps(recordings, count, base) for base in bases]
     found += [replace(one, correction=value) for one in found for value in corrections[:-1]]
     return sorted(found, key=lambda one: score(recordings, one))
