@@ -9,6 +9,7 @@ from statistics import fmean
 
 from ..settings import CATSettings
 from .replay import Recording, replay
+from .schedule import Schedule, StepKind
 
 FORECASTS = (0.5, 0.7, 1.0)
 CORRECTIONS = (0.0, 0.5, 1.0)
@@ -69,3 +70,17 @@ def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> l
     found = [find_full_steps(recordings, count, base) for base in bases]
     found += [replace(one, correction=value) for one in found for value in corrections[:-1]]
     return sorted(found, key=lambda one: score(recordings, one))
+
+
+def mix_in_tokens(settings: CATSettings, steps: int, share: float, keep_ratio: float) -> CATSettings | None:
+    """``settings`` with pruned steps between its full ones, as many as ``share`` of the run allows; None if that is none.
+
+    What a pruned step costs is taken to be ``keep_ratio`` of a full one.
+    """
+    for interval in range(1, steps):
+        mixed = replace(settings, keep_ratio=keep_ratio, pruned_interval=interval)
+        kinds = Schedule(range(steps, -1, -1), mixed).kinds
+        pruned = kinds.count(StepKind.PRUNED)
+        if pruned and kinds.count(StepKind.FULL) + keep_ratio * pruned <= share * steps:
+            return mixed
+    return None
