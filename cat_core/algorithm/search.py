@@ -73,7 +73,7 @@ def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> l
 
 
 def mix_in_tokens(settings: CATSettings, steps: int, share: float, keep_ratio: float) -> CATSettings | None:
-    """``settings`` with pruned steps between its full ones, as many as ``share`` of the run allows; None if that is none.
+    """``settings`` with pruned steps between its full ones, as many as ``share`` of a run allows; None if that is none.
 
     What a pruned step costs is taken to be ``keep_ratio`` of a full one.
     """
