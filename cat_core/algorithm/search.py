@@ -74,13 +74,15 @@ def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> l
 
 def mix_in_tokens(settings: CATSettings, steps: int, share: float, keep_ratio: float) -> CATSettings | None:
     """``settings`` with pruned steps between its full ones, as many as ``share`` of a run allows; None if that is none.
-
-    What a pruned step costs is taken to be ``keep_ratio`` of a full one.
     """
     for interval in range(1, steps):
         mixed = replace(settings, keep_ratio=keep_ratio, pruned_interval=interval)
-        kinds = Schedule(range(steps, -1, -1), mixed).kinds
-        pruned = kinds.count(StepKind.PRUNED)
-        if pruned and kinds.count(StepKind.FULL) + keep_ratio * pruned <= share * steps:
+        if plan_share(settings, steps) < plan_share(mixed, steps) <= share:
             return mixed
     return None
+
+
+def plan_share(settings: CATSettings, steps: int) -> float:
+    """What settings compute of a run, a pruned step taken for its share of tokens."""
+    kinds = Schedule(range(steps, -1, -1), settings).kinds
+    return (kinds.count(StepKind.FULL) + settings.keep_ratio * kinds.count(StepKind.PRUNED)) / max(steps, 1)

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from ..algorithm.replay import Recording
-from ..algorithm.search import mix_in_tokens, propose
+from ..algorithm.search import mix_in_tokens, plan_share, propose
 from ..settings import PRESETS, CATSettings
 from .sampled import Sampled, Trial
 
@@ -125,15 +125,16 @@ class Tuner:
                 found += [one for one in mixed if one is not None]
         return [Candidate(f"{share:.0%} {number}", one, steps) for number, one in enumerate(dict.fromkeys(found), 1)]
 
-    def halve(self, candidates: Iterable[Candidate], reserve: int) -> Candidate | None:
+    def halve(self, candidates: Iterable[Candidate], reserve: int) -> Candidate:
         """The best of some, by a seed more for the better half of them each time; ``reserve`` runs are left over."""
         best = list(candidates)
         for seed in self.seeds:
-            for one in best[: max(self.left - reserve, 0)]:
+            best = best[: max(self.left - reserve, 0)] or best[:1]
+            for one in best:
                 self.measure(one, seed)
-            best = sorted((one for one in best if seed in one.measured), key=lambda one: -one.mean("similarity"))
+            best.sort(key=lambda one: -one.mean("similarity"))
             best = best[: max(1, len(best) // 2)]
-        return best[0] if best else None
+        return best[0]
 
     def find_rival(self, chosen: Candidate) -> None:
         """Fewer steps that take as long as the chosen settings, on the same seeds."""
@@ -146,9 +147,9 @@ class Tuner:
     def closest(self, share: float) -> Findings:
         """The settings that stay closest while they compute at most ``share`` of the run."""
         self.record()
-        presets = [Candidate(name, PRESETS[name], self.sampled.steps) for name in ("balanced", "speed")]
-        reserve = len(self.seeds)
-        self.findings.chosen = self.halve([*self.candidates(share), *presets], reserve)
-        if self.findings.chosen:
-            self.find_rival(self.findings.chosen)
+        steps = self.sampled.steps
+        presets = [Candidate(name, one, steps) for name, one in PRESETS.items() if plan_share(one, steps) <= share]
+        # the last runs are the rival's
+        self.findings.chosen = self.halve([*self.candidates(share), *presets], reserve=len(self.seeds) - 1)
+        self.find_rival(self.findings.chosen)
         return self.findings
