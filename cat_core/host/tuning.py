@@ -16,6 +16,7 @@ from .sampled import Sampled, Trial
 KEEP_RATIO = PRESETS["balanced"].keep_ratio
 FULL_SHARES = (0.6, 0.8)
 """Of the computation that is spent on full steps, where pruned ones are mixed in."""
+RIVALS_OF_OUR_OWN = ("balanced", "quality", "speed")
 CURVE = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of the computation that a curve is drawn through."""
 
@@ -144,12 +145,45 @@ class Tuner:
         for seed in chosen.measured:
             self.measure(rival, seed)
 
-    def closest(self, share: float) -> Findings:
+    def find_closest(self, share: float) -> Findings:
         """The settings that stay closest while they compute at most ``share`` of the run."""
         self.record()
         steps = self.sampled.steps
-        presets = [Candidate(name, one, steps) for name, one in PRESETS.items() if plan_share(one, steps) <= share]
+        presets = [Candidate(name, PRESETS[name], steps) for name in RIVALS_OF_OUR_OWN]
+        presets = [one for one in presets if plan_share(PRESETS[one.name], steps) <= share]
         # the last runs are the rival's
         self.findings.chosen = self.halve([*self.candidates(share), *presets], reserve=len(self.seeds) - 1)
         self.find_rival(self.findings.chosen)
+        return self.findings
+
+    def find_cheapest(self, similarity: float) -> Findings:
+        """The settings that compute least while they reach so many dB on the mean of the seeds; none may."""
+        self.record()
+        steps, seeds = self.sampled.steps, len(self.seeds)
+        fewest, most = 2, steps - 1
+        while fewest <= most and self.left >= 2 * seeds:
+            count = (fewest + most) // 2
+            tried = next(iter(self.candidates(count / steps)), None)
+            if tried is None:
+                break
+            for seed in self.seeds:
+                self.measure(tried, seed)
+            if tried.mean("similarity") >= similarity:
+                self.findings.chosen, most = tried, count - 1
+            else:
+                fewest = count + 1
+        if self.findings.chosen:
+            self.find_rival(self.findings.chosen)
+        return self.findings
+
+    def draw_curve(self) -> Findings:
+        """Likeness over the share computed, of settings and of fewer steps, on the first seed; the middle is chosen."""
+        self.record()
+        steps, seed = self.sampled.steps, self.seeds[0]
+        for share in CURVE:
+            for one in self.candidates(share)[:1]:
+                self.measure(one, seed)
+            self.measure(Candidate(f"{share:.0%} of the steps", None, max(1, round(share * steps))), seed)
+        ours = self.findings.ours
+        self.findings.chosen = ours[len(ours) // 2] if ours else None
         return self.findings
