@@ -73,7 +73,7 @@ def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> l
 
 
 def mix_in_tokens(settings: CATSettings, steps: int, share: float, keep_ratio: float) -> CATSettings | None:
-    """``settings`` with pruned steps between its full ones, as many as ``share`` of a run allows; None if that is none."""
+    """``settings`` with as many pruned steps between full ones as ``share`` of a run allows, or None for none."""
     for interval in range(1, steps):
         mixed = replace(settings, keep_ratio=keep_ratio, pruned_interval=interval)
         if plan_share(settings, steps) < plan_share(mixed, steps) <= share:

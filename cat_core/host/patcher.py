@@ -76,7 +76,7 @@ def attach(
     clone.set_attachments(KEY, Attachment(settings, KEY in model.attachments, on_report))
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
-    if settings and settings.selects_tokens and (reason := _reason_against_tokens(clone)):
+    if settings and settings.selects_tokens and (reason := reason_against_tokens(clone)):
         log.warning("CAT Pruning, %s: %s.", IDLE_INSTEAD, reason)
     return clone
 
@@ -126,7 +126,7 @@ def _fingerprint(latent: Any) -> bytes:
     return hashlib.blake2b(packed.detach().to(torch.float16).cpu().contiguous().numpy().tobytes()).digest()
 
 
-def _reason_against_tokens(model: ModelPatcher) -> str | None:
+def reason_against_tokens(model: ModelPatcher) -> str | None:
     """Why this model can have no pruned steps, or None. Idle steps need its output only: every model can have them."""
     transformer = unwrap_compiled(model.get_model_object("diffusion_model"))
     if find_family(transformer) is None:
@@ -156,7 +156,7 @@ def _choose_settings(
     model: ModelPatcher, family: Family | None, noise_mask: torch.Tensor | None
 ) -> tuple[CATSettings, str | None]:
     """The settings of a run, and why there must be no pruned steps in it, or None."""
-    settings, reason = model.get_attachment(KEY).settings, _reason_against_tokens(model)
+    settings, reason = model.get_attachment(KEY).settings, reason_against_tokens(model)
     if settings is not None:
         return settings, reason
     settings = PRESETS[AUTOMATIC_WITHOUT_TOKENS if family is None or reason else family.preset]
@@ -195,12 +195,12 @@ def _start(
         noise_mask = None  # another node changes it from step to step
     settings, against_tokens = _choose_settings(patcher, family, noise_mask)
     against_all = _reason_against_all(guider.model_options) or solver.against
-    bounded = solver.bound(settings, steps, _is_guided(guider))
+    bounded = solver.bound(settings, steps, is_guided(guider))
     run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, against_tokens, against_all)
     if run.active and bounded != settings:
         run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {_changes(settings, bounded)}")
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
-    if type(guider) is CFGGuider and not _is_guided(guider):
+    if type(guider) is CFGGuider and not is_guided(guider):
         run.left_out = {"negative"}
     if attachment.settings is None and bounded.focus_mask is not None:
         run.journal.note("what is repainted is computed between refreshes, and a ring around it")
@@ -215,9 +215,11 @@ def _noise_levels(model: ModelPatcher) -> list[float]:
     return [] if levels is None else levels.tolist()
 
 
-def _is_guided(guider: Any) -> bool:
+def is_guided(guider: Any) -> bool:
     """Whether more than one prompt makes the answer; of guiders that are not the host's, that is taken for granted."""
-    return set(guider.conds) != {"positive"} and not (type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0))
+    # the host makes the one of the other when it samples
+    conds = getattr(guider, "conds", None) or guider.original_conds
+    return set(conds) != {"positive"} and not (type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0))
 
 
 def _changes(settings: CATSettings, bounded: CATSettings) -> str:

@@ -11,11 +11,15 @@ from typing import Any
 from ..algorithm.replay import Recording
 from ..algorithm.search import mix_in_tokens, plan_share, propose
 from ..settings import PRESETS, CATSettings
+from .patcher import is_guided, reason_against_tokens
 from .sampled import Sampled, Trial
+from .samplers import find_solver
 
 KEEP_RATIO = PRESETS["balanced"].keep_ratio
 FULL_SHARES = (0.6, 0.8)
 """Of the computation that is spent on full steps, where pruned ones are mixed in."""
+LEAST_RUNS = 3
+EVERYTHING = CATSettings(forecast=1.0, correction=1.0)
 RIVALS_OF_OUR_OWN = ("balanced", "quality", "speed")
 CURVE = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of the computation that a curve is drawn through."""
@@ -187,3 +191,29 @@ class Tuner:
         ours = self.findings.ours
         self.findings.chosen = ours[len(ours) // 2] if ours else None
         return self.findings
+
+
+def make_tuner(
+    sampled: Sampled,
+    seeds: Iterable[int],
+    budget: int,
+    compare: Callable[[Any, Any], float],
+    on_run: Callable[[Findings], None],
+) -> Tuner:
+    """A :class:`Tuner` for what the graph's model and sampler bear.
+
+    Raises:
+        ValueError: the budget does not allow a run in full of every seed and three more, or nothing can be left out.
+    """
+    seeds = list(seeds)
+    if budget < len(seeds) + LEAST_RUNS:
+        raise ValueError(
+            f"budget must be {len(seeds) + LEAST_RUNS} or more for {len(seeds)} seeds: each is run in full once, and "
+            "then settings are tried."
+        )
+    solver = find_solver(sampled.sampler)
+    if solver.against:
+        raise ValueError(f"Nothing can be left out: {solver.against}.")
+    guider = sampled.guider
+    most = solver.bound(EVERYTHING, sampled.steps, is_guided(guider))
+    return Tuner(sampled, seeds, budget, compare, most, reason_against_tokens(guider.model_patcher) is None, on_run)
