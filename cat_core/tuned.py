@@ -48,11 +48,11 @@ def _list_knobs(settings: CATSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in KNOBS}
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[\w .,:()=+-]{1,100}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[\w .,:()=+/-]{1,100}$")]
 Number = Annotated[float, Field(ge=0, le=1e9)]
 Sigma = Annotated[Number, AfterValidator(lambda sigma: float(f"{sigma:.5g}"))]
 Settings = Annotated[CATSettings, PlainValidator(_check_settings), PlainSerializer(_list_knobs)]
-_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+_STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -66,7 +66,7 @@ class Tuned:
         sigmas: of the run, one more than steps, falling; rounded to five digits.
         tokens: of its picture or video.
         guided: whether there was CFG.
-        settings: what was found; without a focus mask.
+        settings: what was found, as it was run: bounded by what the sampler bears, without a focus mask.
         computed: share of multiply-accumulates, 0 to 1.
         similarity: PSNR to the full picture in dB; None where it is not known.
         full_seconds, tuned_seconds: a run without and with these settings.

@@ -75,6 +75,6 @@ def choose_tuned(run: Occasion) -> Choice:
     found = nearest(entries, fingerprint(run.model), run.sampler_name, run.guided, run.sigmas, run.tokens)
     if found is None:
         wanted = f"{run.sampler_name}, about {run.steps} steps {'with' if run.guided else 'without'} CFG"
-        note = f"nothing was tuned for this model and {wanted}: as preset automatic; CAT Pruning Tuner finds settings"
+        note = f"nothing was tuned for this model and {wanted}: as preset automatic; CAT Pruning Tune finds settings"
         return Choice(notes=(*faults, note))
     return Choice(found.settings_for(run.steps), found.steps == run.steps, (*faults, f"tuned with {found}"))

@@ -10,8 +10,10 @@ import pytest
 import torch
 from comfy.quant_ops import QuantizedTensor
 
+from cat_core.host.architecture.registry import FAMILIES
 from cat_core.host.choice import Choice
 from cat_core.host.patcher import attach, last_report
+from cat_core.host.samplers import name_sampler
 from cat_core.host.tuned import choose_tuned, fingerprint, tuned_file, tuned_folder
 from cat_core.settings import PRESETS, CATSettings
 from cat_core.tuned import Tuned, add
@@ -87,7 +89,18 @@ def with_lora(model, strength=1.0):
     return clone
 
 
+def test_of_quantised_weights_no_whole_one_is_made(monkeypatch):
+    model = quantised(small_model())
+
+    def fail(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr(QuantizedTensor, "dequantize", fail)
+    assert fingerprint(model)
+
+
 @pytest.mark.parametrize("change", ["as it is", "in eight bits"])
+@torch.no_grad()
 def test_a_lora_is_not_seen_before_and_while_it_is_in_the_weights(change):
     model = CHANGES[change](small_model())
     before, bare = fingerprint(model), weight(model).float()
@@ -190,6 +203,14 @@ def test_what_was_found_for_a_run_is_used_and_told():
     assert report.reasons == []
 
 
+def test_every_family_and_sampler_has_a_name_that_an_entry_can_have():
+    found = found_for(started(small_model()))
+    for family in FAMILIES:
+        assert replace(found, model=family.name).model == family.name
+    for name in comfy.samplers.SAMPLER_NAMES:
+        assert replace(found, sampler=name_sampler(comfy.samplers.sampler_object(name)))
+
+
 def test_it_is_used_with_a_lora_in_the_weights():
     model = small_model()
     add(tuned_file(), found_for(started(model, steps=18)))
@@ -229,7 +250,7 @@ def test_where_nothing_was_found_it_is_as_automatic_and_says_what_to_do(run):
     (note,) = set(last_report(tuned).notes) - set(last_report(automatic).notes)
     assert note.startswith(f"nothing was tuned for this model and {run.get('sampler', 'euler')}, about {run['steps']} ")
     assert ("without CFG" in note) == (run.get("cfg") == 1.0)
-    assert note.endswith("as preset automatic; CAT Pruning Tuner finds settings")
+    assert note.endswith("as preset automatic; CAT Pruning Tune finds settings")
 
 
 def test_others_files_are_used_and_a_bad_one_is_told_and_changes_nothing(folder):

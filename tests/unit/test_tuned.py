@@ -180,6 +180,7 @@ HOSTILE = {
     "an entry of nothing": ({"format": 1, "tuned": [None]}, "tuned.0: "),
     "a further key": ({"format": 1, "tuned": [], "more": 1}, "more: "),
     "a further key of an entry": (changed(more=1), "tuned.0.more: "),
+    "a key that colours a terminal": (changed(**{"\x1b[31m\n": 1}), r"tuned.0.\[31m: "),
     "a missing key": (without("tokens"), "tuned.0.tokens: Field required"),
     "another fingerprint": (changed(fingerprint="../x"), "tuned.0.fingerprint: "),
     "a name with a control character": (changed(sampler="euler\x1b[31m"), "tuned.0.sampler: "),
