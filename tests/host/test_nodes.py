@@ -101,7 +101,7 @@ def test_without_any_choice_the_model_has_its_own(pack):
 
 def test_every_preset_can_be_chosen(pack):
     (preset,) = [widget for widget in pack["CATPruning"].GET_SCHEMA().inputs if widget.id == "preset"]
-    assert preset.options == ["automatic", *PRESETS]
+    assert preset.options == ["automatic", *PRESETS, "tuned"]
     assert preset.default == "automatic"
 
 
