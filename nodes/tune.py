@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..cat_core.chart import Point, draw_chart
-from ..cat_core.host.aims import AIMS, PictureComparison, compare_latents, describe
+from ..cat_core.host.aims import AIMS, PictureComparison, compare_latents, describe, keep
 from ..cat_core.host.sampled import Sampled
 from ..cat_core.host.tuning import Candidate, Findings, make_tuner
 from .shared import CATEGORY, Settings, found_by, show
@@ -107,6 +107,7 @@ class CATPruningTune(io.ComfyNode):
         tuner = make_tuner(sampled, range(seed, seed + seeds), budget, compare, tell)
         findings = AIMS[aim](tuner, cost, likeness)
         text = describe(findings, "pictures" if vae else "latents")
+        keep(sampled, findings)
         chart = torch.from_numpy(draw_chart(points(findings))).unsqueeze(0)
         show(text, cls)
         settings = findings.chosen.settings if findings.chosen else None

@@ -9,7 +9,11 @@ from typing import Any
 import torch
 from comfy.utils import pack_latents
 
+from .. import __version__
 from ..similarity import compare
+from ..tuned import Tuned, add
+from .sampled import Sampled
+from .tuned import fingerprint, tuned_file
 from .tuning import Candidate, Findings, Tuner
 
 AIMS: dict[str, Callable[[Tuner, float, float], Findings]] = {
@@ -38,6 +42,33 @@ class PictureComparison:
         pictures = self.decoded.setdefault(id(reference), self.decode(reference))
         psnr = compare(pictures, self.decode(samples))[0].psnr
         return sum(psnr) / len(psnr)
+
+
+def keep(sampled: Sampled, findings: Findings) -> None:
+    """Write what was chosen into the file that preset *tuned* looks into.
+
+    Raises:
+        ValueError: the file is damaged; it stays as it is.
+    """
+    chosen = findings.chosen
+    if chosen is None or chosen.ran is None:
+        return
+    run, likeness = sampled.occasion, chosen.mean("similarity")
+    tuned = Tuned(
+        fingerprint(run.model),
+        run.family.name if run.family else type(run.model.model).__name__,
+        run.sampler_name,
+        tuple(run.sigmas),
+        run.tokens,
+        run.guided,
+        chosen.ran,
+        chosen.mean("cost"),
+        likeness if math.isfinite(likeness) else None,
+        findings.seconds,
+        chosen.mean("seconds"),
+        __version__,
+    )
+    add(tuned_file(), tuned)
 
 
 def describe(findings: Findings, unit: str) -> str:

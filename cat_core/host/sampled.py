@@ -14,11 +14,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider, KSampler, sampler_object
+from comfy.utils import pack_latents
 
 from ..algorithm.replay import Recording
 from ..report import Report
 from ..settings import CATSettings
-from .patcher import attach, detach, last_report
+from .architecture import find_family
+from .choice import Occasion
+from .patcher import attach, detach, is_guided, last_report
 from .recorder import Recorder
 
 
@@ -68,6 +71,15 @@ class Sampled:
             return comfy.sample.prepare_noise(samples, seed)
 
         return cls(guider, sampler_object(sampler_name), sigmas_of, steps, {**latent, "samples": samples}, noise_of)
+
+    @property
+    def occasion(self) -> Occasion:
+        """What a run that starts knows of itself, for settings that are kept for others like it."""
+        model, samples = self.guider.model_patcher, self.latent["samples"]
+        packed = pack_latents(samples.unbind())[0] if samples.is_nested else samples
+        family = find_family(model.get_model_object("diffusion_model"))
+        sigmas = self.sigmas_of(self.steps).tolist()
+        return Occasion(model, family, self.sampler, sigmas, tuple(packed.shape), is_guided(self.guider))
 
     def run(self, seed: int, settings: CATSettings | None, steps: int | None = None) -> Trial:
         """Sample once; settings of None compute every step in full."""

@@ -36,12 +36,17 @@ class Measured:
 
 @dataclass
 class Candidate:
-    """Settings, or fewer steps where they are None, and what was measured of them by seed."""
+    """Settings, or fewer steps where they are None, and what was measured of them by seed.
+
+    Attributes:
+        ran: the settings as the sampler bears them.
+    """
 
     name: str
     settings: CATSettings | None
     steps: int
     measured: dict[int, Measured] = field(default_factory=dict)
+    ran: CATSettings | None = None
 
     def mean(self, of: str) -> float:
         """Mean over the seeds of one of the figures of :class:`Measured`."""
@@ -113,6 +118,7 @@ class Tuner:
         cost = trial.cost if candidate.settings else candidate.steps / self.sampled.steps
         similarity = self.compare(self.references[seed].samples, trial.samples)
         candidate.measured[seed] = Measured(cost, trial.seconds, similarity)
+        candidate.ran = trial.report.settings if trial.report else None
         self.left -= 1
         if candidate not in self.findings.candidates:
             self.findings.candidates.append(candidate)
