@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def recorded(bends=(), kinks=()):
     noise = torch.randn(1, 5, 4)
     slopes = [torch.randn(1, 5, 4) for _ in range(len(bends) + 1)]
     latents, denoised, x = [], [], torch.randn(1, 5, 4)
-    for step, (sigma, after) in enumerate(zip(SIGMAS, SIGMAS[1:], strict=False)):
+    for step, (sigma, after) in enumerate(pairwise(SIGMAS)):
         shown = noise + (5.0 * torch.ones_like(noise) if step in kinks else 0)
         latents.append(x)
         denoised.append(x - sigma * shown)
