@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -70,6 +71,17 @@ def parse_steps(name: str, text: Any) -> tuple[int, ...]:
             raise ValueError(f"{name} must begin with 0 and rise from step to step, not {text!r}.")
         steps += named
     return tuple(steps)
+
+
+def name_steps(steps: Iterable[int]) -> str:
+    """Rising numbers of steps as ``full_steps`` has them: (0, 1, 2, 7) is ``0-2,7``."""
+    parts: list[list[int]] = []
+    for step in steps:
+        if parts and step == parts[-1][-1] + 1:
+            parts[-1].append(step)
+        else:
+            parts.append([step])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def _knob(default: Any, meaning: str, effect: str, **more: Any) -> Any:

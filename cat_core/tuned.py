@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from .algorithm.schedule import SHORT_RUN
-from .settings import KNOBS, CATSettings, parse_steps
+from .settings import KNOBS, CATSettings, name_steps, parse_steps
 
 LARGEST_FILE = 2**20
 """Bytes: some 800 entries."""
@@ -103,7 +103,7 @@ class Tuned:
     def settings_for(self, steps: int) -> CATSettings:
         """The settings for a run of so many steps: those that are named keep their places in the run."""
         named = parse_steps("full_steps", self.settings.full_steps)
-        return replace(self.settings, full_steps=",".join(map(str, _carry_over(named, self.steps, steps))))
+        return replace(self.settings, full_steps=name_steps(_carry_over(named, self.steps, steps)))
 
     def __str__(self) -> str:
         computed = f"{self.computed:.0%} was computed"

@@ -7,24 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from ..settings import CATSettings
+from ..settings import CATSettings, name_steps
 from .replay import Recording, replay
 from .schedule import Schedule, StepKind
 
 FORECASTS = (0.5, 0.7, 1.0)
 CORRECTIONS = (0.0, 0.5, 1.0)
 IDLE = CATSettings(keep_ratio=0.0, refresh_interval=2)
-
-
-def name_steps(steps: Iterable[int]) -> str:
-    """Rising numbers of steps as ``full_steps`` has them: (0, 1, 2, 7) is ``0-2,7``."""
-    parts: list[list[int]] = []
-    for step in steps:
-        if parts and step == parts[-1][-1] + 1:
-            parts[-1].append(step)
-        else:
-            parts.append([step])
-    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def score(recordings: Sequence[Recording], settings: CATSettings) -> float:

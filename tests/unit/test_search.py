@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cat_core.algorithm.branch import Branch
 from cat_core.algorithm.replay import Recording, replay
 from cat_core.algorithm.schedule import Schedule, StepKind
-from cat_core.algorithm.search import IDLE, find_full_steps, mix_in_tokens, name_steps, plan_share, propose
-from cat_core.settings import PRESETS, CATSettings, parse_steps
+from cat_core.algorithm.search import IDLE, find_full_steps, mix_in_tokens, plan_share, propose
+from cat_core.settings import PRESETS, CATSettings, name_steps, parse_steps
 
 STEPS = 12
 SIGMAS = [1 - step / STEPS for step in range(STEPS + 1)]
@@ -44,7 +44,7 @@ def test_a_run_in_full_errs_nothing():
 
 
 def test_it_errs_by_what_the_sampler_would():
-    """Without correction: the difference between two of Euler's runs over the recorded answers and the forecast ones."""
+    """Without correction: the difference between Euler's runs over the recorded answers and the forecast ones."""
     recording, settings = recorded(bends=(4, 8)), replace(IDLE, full_steps="0-2,4,7,11", correction=0.0)
     branch, error, squares = Branch(settings), torch.zeros(1, 5, 4), 0.0
     for kind, sigma, after, x, new in zip(
