@@ -5,14 +5,13 @@ import math
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import cat_core
-from cat_core.settings import KNOBS, PRESETS, CATSettings
+from cat_core.settings import KNOBS, PRESETS, CATSettings, parse_steps
 from cat_core.tuned import LARGEST_FILE, Tuned, add, nearest, read, read_folder
 from tools.host import ROOT
 
@@ -332,7 +331,7 @@ def test_steps_that_are_named_keep_their_places_in_the_run():
 def test_carried_over_the_first_and_the_last_step_stay_where_they_are(before, after, others):
     named = sorted({0, before - 1, *others})
     found = entry(before, settings=CATSettings(full_steps=",".join(map(str, named)))).settings_for(after).full_steps
-    steps = [int(step) for step in found.split(",")]
+    steps = list(parse_steps("full_steps", found))
     assert steps[0] == 0
     assert steps[-1] == (after - 1 if before > 1 else 0)
     assert steps == sorted(set(steps))
