@@ -248,6 +248,10 @@ def test_nodes_speak_the_users_language(comfy):
             comfy.number("CATPruningSettings"),
         )
         assert french["CATPruningSettings"]["inputs"]["keep_ratio"]["name"] in knobs
+        comfy.select("CATPruningReport")
+        comfy.page.get_by_test_id("info-button").click()
+        title = french["CATPruningReport"]["display_name"]
+        comfy.page.locator(".node-help-content").get_by_role("heading", name=title, exact=True).wait_for()
     finally:
         comfy.server.post("/settings", **{"Comfy.Locale": "en"})
 
