@@ -77,7 +77,8 @@ def outline(page):
     """What a help page must have in every language: levels of headings, pictures, and how many items and rows."""
     headings = re.findall(r"^(#+) ", page, re.MULTILINE)
     pictures = re.findall(r"!\[.+?\]\((.+?)\)", page)
-    return headings, pictures, len(re.findall(r"^\s*- ", page, re.MULTILINE)), len(re.findall(r"^\|", page, re.MULTILINE))
+    items, rows = (len(re.findall(mark, page, re.MULTILINE)) for mark in (r"^\s*- ", r"^\|"))
+    return headings, pictures, items, rows
 
 
 def help_page(server, name):
