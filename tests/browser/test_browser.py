@@ -43,8 +43,10 @@ def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
         comfy.page.wait_for_function("picture => picture.naturalWidth == 512", arg=picture.element_handle())
     # the shown ones are drawn anew after scrolling
     cards.first.scroll_into_view_if_needed()
+    # they fade in
     pictures = "[...document.querySelectorAll('[data-testid^=template-workflow-] img')]"
-    comfy.page.wait_for_function(f"{pictures}.filter(picture => picture.naturalWidth > 0).length > 3")
+    shown = "picture => picture.naturalWidth > 0 && getComputedStyle(picture).opacity == 1"
+    comfy.page.wait_for_function(f"{pictures}.slice(0, 8).filter({shown}).length == 8")
     comfy.photograph(f"templates_{comfy.look}")
 
 
