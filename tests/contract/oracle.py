@@ -14,6 +14,7 @@ from unittest.mock import patch as replaced
 
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy.utils import pack_latents, unpack_latents
 from einops import rearrange
 
 
@@ -80,7 +81,8 @@ class Oracle:
             seen = {**options, "optimized_attention_override": attend} if self.blind is None else options
             out = executor(x, t, concat, context, control, seen, **extra)
         parts = zip(names, x.chunk(len(names)), out.chunk(len(names)), strict=True)
-        return torch.cat([self._answer(name, part, new, step, mask) for name, part, new in parts])
+        packed = extra.get("latent_shapes") or [x.shape]
+        return torch.cat([self._answer_all(name, part, new, step, mask, packed) for name, part, new in parts])
 
     def _seeing(self, attend):
         """Where the host gives attention no options, its module's own function is replaced."""
@@ -118,6 +120,14 @@ class Oracle:
                 known = members & chosen[sample]
                 carried[sample, members] = change[sample, known].sum(0) / (1 + known.sum())
         return self.settings.propagation * carried
+
+    def _answer_all(self, name, x, denoised, step, mask, packed):
+        """Of latents packed into one the first has tokens; the others are computed in full where any token is."""
+        answers = []
+        for number, (part, new) in enumerate(zip(*(unpack_latents(y, packed) for y in (x, denoised)), strict=True)):
+            among = mask if number == 0 or mask is None or not mask.any() else None
+            answers.append(self._answer((name, number), part, new, step, among))
+        return answers[0] if len(answers) == 1 else pack_latents(answers)[0]
 
     def _answer(self, name, x, denoised, step, mask):
         sigma = float(self.sigmas[step])
