@@ -51,16 +51,16 @@ class Conditioning:
         self.computed_at = plan.step.number
         denoised = self.grid.split(new)
         parts = zip(self.branches, self.grid.split(x), denoised, strict=True)
-        given = [branch.answer_full(*part, plan.sigma, plan.after) for branch, *part in parts]
+        given = [branch.answer_full(old, one, plan.sigma, plan.after) for branch, old, one in parts]
         same = all(one is other for one, other in zip(given, denoised, strict=True))
         return new if same else self.grid.join(given)
 
     def answer_pruned(self, x: torch.Tensor, new: torch.Tensor, plan: Plan, chosen: Choice) -> torch.Tensor:
         """As :meth:`answer_full` where the model computed chosen tokens alone, and all that is no image token."""
-        tokens, *others = zip(self.branches, self.grid.split(x), self.grid.split(new), strict=True)
         levels = plan.sigma, plan.after
-        given = [self.branch.answer_pruned(*tokens[1:], *levels, chosen.selection, chosen.propagation)]
-        given += [branch.answer_full(*part, *levels) for branch, *part in others]
+        (_, tokens, computed), *others = zip(self.branches, self.grid.split(x), self.grid.split(new), strict=True)
+        given = [self.branch.answer_pruned(tokens, computed, *levels, chosen.selection, chosen.propagation)]
+        given += [branch.answer_full(old, one, *levels) for branch, old, one in others]
         return self.grid.join(given)
 
     def answer_idle(self, x: torch.Tensor, plan: Plan) -> torch.Tensor:
