@@ -49,9 +49,9 @@ class Conditioning:
                 branch.forget()
         self.model, self.context_shape, self.blocks = call.model, call.context_shape, call.blocks
         self.computed_at = plan.step.number
-        denoised = self.grid.split(new)
+        denoised, levels = self.grid.split(new), (plan.sigma, plan.after)
         parts = zip(self.branches, self.grid.split(x), denoised, strict=True)
-        given = [branch.answer_full(*part, plan.sigma, plan.after) for branch, *part in parts]
+        given = [branch.answer_full(noisy, answer, *levels) for branch, noisy, answer in parts]
         same = all(one is other for one, other in zip(given, denoised, strict=True))
         return new if same else self.grid.join(given)
 
@@ -60,7 +60,7 @@ class Conditioning:
         tokens, *others = zip(self.branches, self.grid.split(x), self.grid.split(new), strict=True)
         levels = plan.sigma, plan.after
         given = [self.branch.answer_pruned(*tokens[1:], *levels, chosen.selection, chosen.propagation)]
-        given += [branch.answer_full(*part, *levels) for branch, *part in others]
+        given += [branch.answer_full(noisy, answer, *levels) for branch, noisy, answer in others]
         return self.grid.join(given)
 
     def answer_idle(self, x: torch.Tensor, plan: Plan) -> torch.Tensor:
