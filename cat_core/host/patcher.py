@@ -15,7 +15,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
-from comfy.utils import pack_latents, unpack_latents
+from comfy.utils import pack_latents
 
 from ..algorithm.schedule import count_whole_steps
 from ..report import Report
@@ -239,9 +239,8 @@ def _end(run: Run, attachment: Attachment, model: ModelPatcher, output: torch.Te
     if output is not None:
         with _warning():
             made = _fingerprint(output)
-            # of several in one the first has tokens
-            first = unpack_latents(output, run.conditionings.packed)[0]
-            report.preview = latent_preview(model.get_model_object("latent_format"), first)
+            latent = run.conditionings.grid(output.shape).unpack(output)
+            report.preview = latent_preview(model.get_model_object("latent_format"), latent)
     attachment.reports.append((made, report))
     log.info("CAT Pruning on %s: %s", report.family, report.summary())
     if attachment.on_report:

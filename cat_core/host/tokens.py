@@ -65,6 +65,13 @@ class TokenGrid:
         inside: tuple[Any, ...] = (..., *(slice(size) for size in self.size))
         return latent[inside]
 
+    def unpack(self, latent: torch.Tensor) -> torch.Tensor:
+        """The latent [B, C, ...] that has tokens, of one that may be packed."""
+        if self.channels is None:
+            return latent
+        shape = self.channels, *self.size
+        return latent[:, 0, : math.prod(shape)].unflatten(1, shape)
+
     @property
     def parts(self) -> int:
         """How many :meth:`split` gives."""
@@ -72,10 +79,8 @@ class TokenGrid:
 
     def split(self, latent: torch.Tensor) -> list[torch.Tensor]:
         """Image tokens [B, N, d], and of a packed latent all else as one token [B, 1, values]."""
-        if self.channels is None:
-            return [self.to_tokens(latent)]
-        first = self.channels * math.prod(self.size)
-        return [self.to_tokens(latent[:, 0, :first].unflatten(1, (self.channels, *self.size))), latent[..., first:]]
+        tokens = self.to_tokens(self.unpack(latent))
+        return [tokens] if self.channels is None else [tokens, latent[..., self.channels * math.prod(self.size) :]]
 
     def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
         """Inverse of :meth:`split`."""

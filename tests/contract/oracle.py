@@ -9,6 +9,7 @@ alike. Nothing of the pack is used but what the pruned run reports: selections a
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from unittest.mock import patch as replaced
 
@@ -81,8 +82,9 @@ class Oracle:
             seen = {**options, "optimized_attention_override": attend} if self.blind is None else options
             out = executor(x, t, concat, context, control, seen, **extra)
         parts = zip(names, x.chunk(len(names)), out.chunk(len(names)), strict=True)
-        packed = extra.get("latent_shapes") or [x.shape]
-        return torch.cat([self._answer_all(name, part, new, step, mask, packed) for name, part, new in parts])
+        packed = extra.get("latent_shapes") or ()
+        answer = partial(self._answer_all, packed=packed) if len(packed) > 1 else self._answer
+        return torch.cat([answer(name, part, new, step, mask) for name, part, new in parts])
 
     def _seeing(self, attend):
         """Where the host gives attention no options, its module's own function is replaced."""
@@ -127,7 +129,7 @@ class Oracle:
         for number, (part, new) in enumerate(zip(*(unpack_latents(y, packed) for y in (x, denoised)), strict=True)):
             among = mask if number == 0 or mask is None or not mask.any() else None
             answers.append(self._answer((name, number), part, new, step, among))
-        return answers[0] if len(answers) == 1 else pack_latents(answers)[0]
+        return pack_latents(answers)[0]
 
     def _answer(self, name, x, denoised, step, mask):
         sigma = float(self.sigmas[step])

@@ -24,6 +24,7 @@ def test_of_packed_latents_the_first_has_tokens_and_the_others_are_one():
     tokens, rest = grid.split(packed)
     assert grid.parts == 2
     assert torch.equal(tokens, TokenGrid((2, 4, 6), (1, 2, 2)).to_tokens(video))
+    assert torch.equal(grid.unpack(packed), video)
     assert torch.equal(rest, sound.flatten(1).unsqueeze(1))
     assert torch.equal(grid.join([tokens, rest]), packed)
 
