@@ -85,11 +85,12 @@ def test_pictures_are_compared_on_the_node(comfy):
 
 
 def test_the_search_box_finds_the_node_and_puts_it_into_the_workflow(comfy):
-    first = "[...document.querySelectorAll('[role=option]')].slice(0, 6).map(option => option.innerText)"
+    options = "[...document.querySelectorAll('[role=option]')].map(option => option.innerText)"
     for word in ("cat", "prune", "token", "cache", "speed", "faster", "skip steps"):
         comfy.search(word)
-        found = comfy.page.evaluate(first)
-        assert any(option.startswith("CAT Pruning") for option in found), (word, found)
+        # behind the host's own nodes that are called caches
+        first = comfy.page.evaluate(options)[: 5 if word == "cache" else 4]
+        assert any(option.startswith("CAT Pruning") for option in first), (word, first)
     comfy.photograph(f"search_{comfy.look}")
     comfy.add("CAT Pruning", 150, 500)
     comfy.page.wait_for_function("app.graph.nodes.some(node => node.type == 'CATPruning')")
