@@ -12,7 +12,7 @@ BUS = 25e9
 SHAPES = {
     "Qwen-Image": ((1, 256, 256), "2048 x 2048"),
     "Wan 2.1 1.3B": (None, None),
-    "Wan 2.1 / 2.2 14B": (None, None),
+    "Wan 2.1 14B": (None, None),
     "HunyuanVideo": (None, None),
 }
 RATIOS = (0.3, 0.5, KEEP_RATIO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -28,6 +29,13 @@ class Call:
     text: int
     beside: int = 0
     """Rows that are computed as image tokens, and always: pads, and references of some families."""
+    companions: int = 0
+    """Tokens of another latent that goes along, say of a video's sound; they are always computed."""
+
+    def count(self, macs: Callable[..., int], computed: int) -> int:
+        """MACs of the call if so many image tokens are computed, by a formula of the model's cost."""
+        rows = self.tokens + self.beside, computed + self.beside, self.text, self.companions
+        return self.samples * macs(*rows)
 
 
 @dataclass
@@ -94,8 +102,8 @@ class Report:
         if self.cost is None:
             return 0, 0
         count = self.cost.total if attention else self.cost.linear
-        done = sum(c.samples * count(c.tokens + c.beside, c.computed + c.beside, c.text) for c in calls if c.computed)
-        return done, sum(c.samples * count(c.tokens + c.beside, c.tokens + c.beside, c.text) for c in calls)
+        done = sum(call.count(count, call.computed) for call in calls if call.computed)
+        return done, sum(call.count(count, call.tokens) for call in calls)
 
     @property
     def mac_ratio(self) -> float | None:

@@ -22,6 +22,7 @@ class Checkpoint:
         steps: of the host's template for it, or what its authors use.
         picture: what the latent stands for.
         extra: shapes of further arguments of a model call.
+        companions: tokens of another latent that goes along.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Checkpoint:
     steps: int
     picture: str = "1024 x 1024"
     extra: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    companions: int = 0
 
     @property
     def has_default_sizes(self) -> bool:
@@ -180,6 +182,7 @@ _CHROMA = {
 }
 _AURA = {"cond_seq_dim": 2048, "dim": 3072, "n_double_layers": 4, "n_layers": 36, "max_seq": 96 * 96}
 _LTXV = {"image_model": "ltxv", "num_layers": 28, "attention_head_dim": 64, "cross_attention_dim": 2048}
+_LTX2 = {"image_model": "ltxav", "num_layers": 48, "attention_head_dim": 128, "cross_attention_dim": 4096}
 _HUNYUAN_VIDEO = {
     "image_model": "hunyuan_video",
     "in_channels": 16,
@@ -376,6 +379,7 @@ CHECKPOINTS = (
     Checkpoint("HunyuanVideo 1.5", "HunyuanVideo15", _HUNYUAN_VIDEO_15, (31, 45, 80), 256, 20, "1280 x 720 x 121"),
     Checkpoint("HunyuanImage 2.1", "HunyuanImage21", _HUNYUAN_IMAGE, (64, 64), 256, 50, "2048 x 2048"),
     Checkpoint("LTX-Video 2B", "LTXV", _LTXV, (13, 16, 24), 256, 30, "768 x 512 x 97"),
+    Checkpoint("LTX-2 19B", "LTXAV", _LTX2, (16, 11, 20), 1024, 20, "640 x 352 x 121", companions=126),
     Checkpoint("Cosmos-Predict2 2B", "CosmosT2IPredict2", _cosmos(2048, 28, 16), (1, 128, 128), 512, 35),
     Checkpoint("Cosmos-Predict2 14B", "CosmosT2IPredict2", _cosmos(5120, 36, 40), (1, 128, 128), 512, 35),
     Checkpoint("Anima", "Anima", {**_cosmos(2048, 28, 16), "image_model": "anima"}, (1, 128, 128), 512, 30),
@@ -455,7 +459,7 @@ IDLE_ONLY = {
     "Stable Video Diffusion": ("SVD_img2vid", "SV3D_u", "SV3D_p"),
     "Stable Audio": ("StableAudio", "StableAudio3"),
     "ACE-Step": ("ACEStep", "ACEStep15"),
-    "Videos with sound: LTX-2, MiniMax H3": ("LTXAV", "MiniMaxH3"),
+    "MiniMax H3": ("MiniMaxH3",),
     "Cosmos 1": ("CosmosT2V", "CosmosI2V"),
     "Wan for other uses": (
         *("WAN21_CausalAR_T2V", "WAN21_Vace", "WAN21_Camera", "WAN22_Camera", "WAN22_S2V", "WAN21_HuMo"),

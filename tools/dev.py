@@ -177,12 +177,17 @@ def link_pack(link: Path) -> None:
     if link.exists() or link.is_symlink():
         sys.exit(f"{link} exists and is not a link to {ROOT}: move it away first.")
     link.parent.mkdir(exist_ok=True)
+    make_link(link, ROOT)
+
+
+def make_link(link: Path, folder: Path) -> None:
+    """A junction on Windows, where a symbolic link wants rights."""
     if os.name == "nt":
         import _winapi
 
-        _winapi.CreateJunction(str(ROOT), str(link))  # type: ignore[attr-defined]
+        _winapi.CreateJunction(str(folder), str(link))  # type: ignore[attr-defined]
     else:
-        link.symlink_to(ROOT, target_is_directory=True)
+        link.symlink_to(folder, target_is_directory=True)
 
 
 def pip(*arguments: str) -> None:

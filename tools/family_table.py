@@ -72,13 +72,14 @@ def document() -> str:
 
 @dataclass(frozen=True)
 class Figures:
-    """A checkpoint's cost for one conditioning; ``others`` are tokens that are never pruned."""
+    """A checkpoint's cost for one conditioning; ``others`` and ``companions`` are tokens that are never pruned."""
 
     family: Family
     cost: ModelCost
     parameters: int
     tokens: int
     others: int
+    companions: int
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Figures:
@@ -91,11 +92,15 @@ class Figures:
         extra = {name: torch.empty(shape, device="meta") for name, shape in checkpoint.extra.items()}
         others = family.other_tokens(transformer, checkpoint.text, extra)
         parameters = sum(weight.numel() for weight in transformer.parameters())
-        return cls(family, family.cost(transformer), parameters, tokens, others)
+        return cls(family, family.cost(transformer), parameters, tokens, others, checkpoint.companions)
 
     def macs(self, keep_ratio: float) -> int:
         """Of a step, attention included."""
-        return self.cost.total(self.tokens, round(keep_ratio * self.tokens), self.others)
+        return self.cost.total(*self.counts(keep_ratio))
+
+    def counts(self, keep_ratio: float) -> tuple[int, ...]:
+        """All, computed and other tokens, as costs are counted by."""
+        return self.tokens, round(keep_ratio * self.tokens), self.others, self.companions
 
     def caches(self, bytes_a_number: int) -> int:
         """Bytes of keys and values."""
@@ -117,7 +122,8 @@ def line(checkpoint: Checkpoint) -> str:
     """A checkpoint's row of the table."""
     figures = Figures.of(checkpoint)
     cells = [figures.family.name, figures.family.preset, checkpoint.name + "*" * checkpoint.has_default_sizes]
-    cells += [f"{figures.parameters / 1e9:.1f}", checkpoint.picture, f"{figures.tokens} + {figures.others}"]
+    beside = figures.others + figures.companions
+    cells += [f"{figures.parameters / 1e9:.1f}", checkpoint.picture, f"{figures.tokens} + {beside}"]
     cells += [_steps(figures, 1), _steps(figures, KEEP_RATIO)]
     cells += [" / ".join(f"{figures.caches(size) / 2**30:.2f}" for size in (2, 1)), str(checkpoint.steps)]
     cells += [f"{figures.speed_up(steps):.2f}x" for steps in (checkpoint.steps, 50)]
@@ -132,7 +138,7 @@ def idle_table(steps: int = 28) -> str:
 
 
 def _steps(figures: Figures, keep_ratio: float) -> str:
-    linear = figures.cost.linear(figures.tokens, round(keep_ratio * figures.tokens), figures.others)
+    linear = figures.cost.linear(*figures.counts(keep_ratio))
     return f"{linear / 1e12:.2f} / {figures.macs(keep_ratio) / 1e12:.2f}"
 
 

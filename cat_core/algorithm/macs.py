@@ -18,6 +18,9 @@ class ModelCost:
         image_widths: widths d of the layers where image tokens attend to image tokens.
         cross_widths: widths d of the layers where image tokens attend to text.
         whole_widths: widths d of the layers in front of the blocks where all image tokens attend to each other.
+        per_companion: all layers, per token of another latent that goes along, say of a video's sound.
+        companion_widths: widths d of the layers where these attend to each other, to text and to image tokens, and
+            image tokens attend to them.
     """
 
     per_block_token: int
@@ -28,26 +31,32 @@ class ModelCost:
     image_widths: tuple[int, ...] = ()
     cross_widths: tuple[int, ...] = ()
     whole_widths: tuple[int, ...] = ()
+    per_companion: int = 0
+    companion_widths: tuple[int, ...] = ()
 
-    def linear(self, tokens: int, computed: int, text: int) -> int:
+    def linear(self, tokens: int, computed: int, text: int, companions: int = 0) -> int:
         """MACs of the linear layers for one sample with ``computed`` of ``tokens`` image tokens in the blocks."""
         return (
             self.per_block_token * computed
             + self.per_image_token * tokens
             + self.per_text_token * text
+            + self.per_companion * companions
             + self.per_sample
         )
 
-    def attention(self, tokens: int, computed: int, text: int) -> int:
-        """MACs of QK^T and AV for one sample: queries of computed and text tokens, keys of all."""
+    def attention(self, tokens: int, computed: int, text: int, companions: int = 0) -> int:
+        """MACs of QK^T and AV for one sample: queries of computed tokens, text and companions, keys of all."""
         joint = (computed + text) * (tokens + text) * sum(self.joint_widths)
         image = computed * (tokens * sum(self.image_widths) + text * sum(self.cross_widths))
-        return 2 * (joint + image + tokens * tokens * sum(self.whole_widths))
+        beside = companions * (companions + text + tokens + computed) * sum(self.companion_widths)
+        return 2 * (joint + image + beside + tokens * tokens * sum(self.whole_widths))
 
     def count_cached(self, tokens: int, text: int) -> int:
         """Numbers in the caches of keys and values of one sample."""
-        return 2 * ((tokens + text) * sum(self.joint_widths) + tokens * sum(self.image_widths))
+        alone = sum(self.image_widths) + sum(self.companion_widths)
+        return 2 * ((tokens + text) * sum(self.joint_widths) + tokens * alone)
 
-    def total(self, tokens: int, computed: int, text: int) -> int:
+    def total(self, tokens: int, computed: int, text: int, companions: int = 0) -> int:
         """Linear layers and attention for one sample."""
-        return self.linear(tokens, computed, text) + self.attention(tokens, computed, text)
+        counts = tokens, computed, text, companions
+        return self.linear(*counts) + self.attention(*counts)

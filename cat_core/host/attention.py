@@ -34,7 +34,7 @@ class NamedAttention:
     """
     Args:
         caches: one per chunk (conditioning) of the batch.
-        only: number of the one attention of a block that is over image tokens, None if all are.
+        only: numbers of the attentions of a block whose keys are image tokens, None for all.
 
     Attributes:
         block: the block that is running, None between blocks.
@@ -42,7 +42,7 @@ class NamedAttention:
         text: how many of these are text, which a block's second attention may be without.
     """
 
-    def __init__(self, caches: list[KVCache], only: int | None):
+    def __init__(self, caches: list[KVCache], only: tuple[int, ...] | None):
         self.caches, self.only = caches, only
         self.before = self.text = 0
         self.enter(None)
@@ -58,7 +58,7 @@ class NamedAttention:
         func = func if previous is None else partial(previous, func)
         if self.block is not None:
             self.number += 1
-        if self.block is None or self.only not in (None, self.number):
+        if self.block is None or (self.only is not None and self.number not in self.only):
             return func(q, k, v, heads, *args, **kwargs)
         compute = partial(self._compute, func, heads, args, kwargs)
         mask = args[0] if args else kwargs.get("mask")
@@ -85,7 +85,7 @@ class CapturingAttention(NamedAttention):
         out_of_memory: called if the caches' memory runs out; no more is copied then.
     """
 
-    def __init__(self, caches: list[KVCache], only: int | None, out_of_memory: Callable[[], None]):
+    def __init__(self, caches: list[KVCache], only: tuple[int, ...] | None, out_of_memory: Callable[[], None]):
         super().__init__(caches, only)
         self.out_of_memory = out_of_memory
 
@@ -117,7 +117,7 @@ class PrunedAttention(NamedAttention):
     def __init__(
         self,
         caches: list[KVCache],
-        only: int | None,
+        only: tuple[int, ...] | None,
         selections: list[Selection],
         propagations: list[Propagation | None],
     ):
@@ -131,6 +131,8 @@ class PrunedAttention(NamedAttention):
         kept, others = rows - queries, rows - self.selections[0].count
         # some blocks have a second attention, over the image's argument alone
         before = kept + (self.before if others - kept >= self.before else self.before - self.text)
+        # others, as a video's sound, may attend to image tokens alone
+        before = before if others else 0
         if not 0 <= before <= others:
             raise LayoutError(f"{k.shape} are keys where {self.selections[0].count} tokens and others were expected")
         self.attended.add(name)

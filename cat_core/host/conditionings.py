@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from ..algorithm.branch import Branch
 from ..caching.kv import KVCache
 from ..settings import CATSettings
 from .call import Area, Key, ModelCall, find_area
-from .tokens import TokenGrid
+from .tokens import TokenGrid, find_grid
 
 if TYPE_CHECKING:
     from .plan import Plan
+    from .selections import Choice
 
 Group = tuple[tuple[int, ...], Area | None]
 """Conditionings of one latent shape and area: they choose tokens together."""
@@ -26,7 +28,8 @@ class Conditioning:
 
     grid: TokenGrid
     kv: KVCache
-    branch: Branch
+    branches: list[Branch]
+    """Of its image tokens, and of what else is packed into its latent."""
     group: Group
     positive: bool
     model: Any = None
@@ -42,21 +45,38 @@ class Conditioning:
     def answer_full(self, call: ModelCall, x: torch.Tensor, new: torch.Tensor, plan: Plan) -> torch.Tensor:
         """Take over its part of a call's latents and answers [B, C, ...]; return what the sampler is to be given."""
         if self.branch.device != x.device:
-            self.branch.forget()
+            for branch in self.branches:
+                branch.forget()
         self.model, self.context_shape, self.blocks = call.model, call.context_shape, call.blocks
         self.computed_at = plan.step.number
-        denoised = self.grid.to_tokens(new)
-        given = self.branch.answer_full(self.grid.to_tokens(x), denoised, plan.sigma, plan.after)
-        return new if given is denoised else self.grid.to_latent(given)
+        denoised = self.grid.split(new)
+        parts = zip(self.branches, self.grid.split(x), denoised, strict=True)
+        given = [branch.answer_full(old, one, plan.sigma, plan.after) for branch, old, one in parts]
+        same = all(one is other for one, other in zip(given, denoised, strict=True))
+        return new if same else self.grid.join(given)
+
+    def answer_pruned(self, x: torch.Tensor, new: torch.Tensor, plan: Plan, chosen: Choice) -> torch.Tensor:
+        """As :meth:`answer_full` where the model computed chosen tokens alone, and all that is no image token."""
+        levels = plan.sigma, plan.after
+        (_, tokens, computed), *others = zip(self.branches, self.grid.split(x), self.grid.split(new), strict=True)
+        given = [self.branch.answer_pruned(tokens, computed, *levels, chosen.selection, chosen.propagation)]
+        given += [branch.answer_full(old, one, *levels) for branch, old, one in others]
+        return self.grid.join(given)
 
     def answer_idle(self, x: torch.Tensor, plan: Plan) -> torch.Tensor:
         """What the sampler is to be given for its part of a call's latents, without the model."""
-        return self.grid.to_latent(self.branch.answer_idle(self.grid.to_tokens(x), plan.sigma, plan.after))
+        parts = zip(self.branches, self.grid.split(x), strict=True)
+        return self.grid.join([branch.answer_idle(part, plan.sigma, plan.after) for branch, part in parts])
+
+    @property
+    def branch(self) -> Branch:
+        """Of its image tokens."""
+        return self.branches[0]
 
     @property
     def bytes(self) -> int:
         """Memory held."""
-        return self.kv.bytes + self.branch.bytes
+        return self.kv.bytes + sum(branch.bytes for branch in self.branches)
 
 
 class Conditionings(dict[Key, Conditioning]):
@@ -66,11 +86,18 @@ class Conditionings(dict[Key, Conditioning]):
         settings: the knobs.
         patch: latent frames, rows and columns of an image token; None where tokens are values of the latent.
         guider: the host's guider, which knows the conditionings.
+        packed: [B, C, ...] of every latent that the run's is packed of.
     """
 
-    def __init__(self, settings: CATSettings, patch: tuple[int, int, int] | None, guider: Any):
+    def __init__(
+        self,
+        settings: CATSettings,
+        patch: tuple[int, int, int] | None,
+        guider: Any,
+        packed: Sequence[tuple[int, ...]] = (),
+    ):
         super().__init__()
-        self.settings, self.patch, self.guider = settings, patch, guider
+        self.settings, self.patch, self.guider, self.packed = settings, patch, guider, packed
 
     @property
     def bytes(self) -> int:
@@ -85,16 +112,17 @@ class Conditionings(dict[Key, Conditioning]):
         """Whether any keys and values are held, of a group or at all."""
         return any(one.kv.layers for one in (self.values() if group is None else self.members(group)))
 
-    def grid(self, key: Key) -> TokenGrid:
-        """The grid of a conditioning's tokens."""
-        return TokenGrid(key[2][2:], self.patch)
+    def grid(self, shape: Sequence[int]) -> TokenGrid:
+        """The grid of a latent [B, C, ...]."""
+        return find_grid(tuple(shape[2:]), self.patch, self.packed)
 
     def add(self, key: Key, cache: KVCache, step: int) -> Conditioning:
         """Begin to remember a conditioning that is called at ``step`` first."""
         name, area = find_area(self.guider, key[0])
         positive = key[1] == 0 if name is None else name == "positive"
-        branch = Branch(self.settings)
-        self[key] = Conditioning(self.grid(key), cache, branch, (key[2], area), positive, called_at=step)
+        grid = self.grid(key[2])
+        branches = [Branch(self.settings) for _ in range(grid.parts)]
+        self[key] = Conditioning(grid, cache, branches, (key[2], area), positive, called_at=step)
         return self[key]
 
     def lead(self, group: Group, step: int) -> Conditioning:

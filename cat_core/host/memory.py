@@ -13,7 +13,7 @@ from comfy import model_management
 
 from ..algorithm.macs import ModelCost
 from ..settings import CATSettings
-from .tokens import TokenGrid, count_tokens
+from .tokens import count_tokens
 
 GIB = 2**30
 FLOAT8 = torch.float8_e4m3fn
@@ -82,19 +82,16 @@ def inflate_noise_shape(noise_shape: torch.Size, needed: int, model: Any) -> lis
     return [noise_shape[0] + math.ceil(needed / picture), *noise_shape[1:]]
 
 
-def count_cached_values(
-    cost: ModelCost, patch: tuple[int, int, int], noise_shape: torch.Size, conds: list[dict[str, Any]]
-) -> int:
-    """How many numbers the caches of a run will hold at most.
+def count_cached_values(cost: ModelCost, patch: tuple[int, int, int], tokens: int, conds: list[dict[str, Any]]) -> int:
+    """How many numbers the caches of a run will hold at most, for each picture.
 
     Args:
         cost: of the model.
         patch: latent frames, rows and columns of an image token.
-        noise_shape: [B, C, (T,) H, W].
+        tokens: how many of these there are.
         conds: the host's conditionings that will be evaluated (``comfy/sampler_helpers.py: convert_cond``).
     """
-    tokens = TokenGrid(tuple(noise_shape[2:]), patch).tokens
-    return noise_shape[0] * sum(cost.count_cached(tokens, _other_tokens(cond, patch)) for cond in conds)
+    return sum(cost.count_cached(tokens, _other_tokens(cond, patch)) for cond in conds)
 
 
 def _other_tokens(cond: dict[str, Any], patch: tuple[int, int, int]) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,8 +175,9 @@ def _choose_settings(
 def _outer_sample(executor, noise, latent_image, sampler, sigmas, *args: Any, **kwargs: Any) -> torch.Tensor:
     guider = executor.class_obj
     attachment = guider.model_patcher.get_attachment(KEY)
-    noise_mask = _first("denoise_mask", args, kwargs)
-    run = _start(guider, attachment, tuple(noise.shape), sampler, sigmas.tolist(), noise_mask)
+    noise_mask = _further("denoise_mask", args, kwargs)
+    packed = _further("latent_shapes", args, kwargs, place=4) or ()
+    run = _start(guider, attachment, tuple(noise.shape), sampler, sigmas.tolist(), noise_mask, packed)
     # the host made these options for this run alone (comfy/samplers.py: CFGGuider.sample)
     options = guider.model_options["transformer_options"]
     options[KEY] = run
@@ -196,6 +197,7 @@ def _start(
     sampler: Any,
     sigmas: list[float],
     noise_mask: torch.Tensor | None,
+    packed: Sequence[tuple[int, ...]],
 ) -> Run:
     patcher, solver = guider.model_patcher, find_solver(sampler)
     steps = count_whole_steps(sigmas, _noise_levels(patcher))
@@ -209,7 +211,8 @@ def _start(
     # idle steps in place of measured pruned ones were not measured
     measured = choice.measured and not (against_tokens and settings.selects_tokens)
     bounded = settings if measured else solver.bound(settings, steps, guided)
-    run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, against_tokens, against_all)
+    reasons = against_tokens, against_all
+    run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, packed, *reasons)
     for note in choice.notes:
         run.journal.note(note)
     if run.active and bounded != settings:
@@ -253,7 +256,8 @@ def _end(run: Run, attachment: Attachment, model: ModelPatcher, output: torch.Te
     if output is not None:
         with _warning():
             made = _fingerprint(output)
-            report.preview = latent_preview(model.get_model_object("latent_format"), output)
+            latent = run.conditionings.grid(output.shape).unpack(output)
+            report.preview = latent_preview(model.get_model_object("latent_format"), latent)
     attachment.reports.append((made, report))
     log.info("CAT Pruning on %s: %s", report.family, report.summary())
     if attachment.on_report:
@@ -271,7 +275,7 @@ def _warning() -> Iterator[None]:
 
 def _prepare_sampling(executor, model, noise_shape, conds, *args: Any, **kwargs: Any) -> Any:
     """The host plans its memory here: tell it of the caches."""
-    model_options = _first("model_options", args, kwargs)
+    model_options = _further("model_options", args, kwargs)
     run = (model_options or {}).get("transformer_options", {}).get(KEY)
     if run is not None and run.active:
         evaluated = [cond for name, part in conds.items() if name not in run.left_out for cond in part]
@@ -280,9 +284,9 @@ def _prepare_sampling(executor, model, noise_shape, conds, *args: Any, **kwargs:
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
-def _first(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """The first of further arguments, or None: hosts give it by name or place, and other nodes may hand it on so."""
-    return kwargs.get(name, args[0] if args else None)
+def _further(name: str, args: tuple, kwargs: dict[str, Any], place: int = 0) -> Any:
+    """One of further arguments, or None: hosts give it by name or place, and other nodes may hand it on so."""
+    return kwargs.get(name, args[place] if len(args) > place else None)
 
 
 def _predict_noise(executor, x, timestep, model_options: dict | None = None, *args: Any, **kwargs: Any) -> torch.Tensor:

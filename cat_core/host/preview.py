@@ -16,7 +16,7 @@ def latent_preview(latent_format: Any, latent: torch.Tensor) -> np.ndarray | Non
         latent: [B, C, (T,) H, W].
 
     Returns:
-        float32 [H, W, 3] in 0..1, or None for latents that the format knows no colours of, nested ones among them.
+        float32 [H, W, 3] in 0..1, or None for latents that the format knows no colours of.
     """
     factors = getattr(latent_format, "latent_rgb_factors", None)
     if factors is None or latent.is_nested or latent.ndim not in (4, 5):

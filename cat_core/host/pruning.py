@@ -141,9 +141,11 @@ class Pruning:
                 raise
             self.give_up(f"proof failed, {type(error).__name__}: {error}")
             return
-        tokens, whole = called[0].grid.to_tokens, Selection.join(selections)
-        values = (whole.gather(tokens((call.x - answer) / plan.sigma)) for answer in (alone, denoised))
-        self.proof.add(call.layout, *values)
+        noises = (called[0].grid.split((call.x - answer) / plan.sigma) for answer in (alone, denoised))
+        tokens, *others = zip(*noises, strict=True)
+        self.proof.add(call.layout, *map(Selection.join(selections).gather, tokens))
+        for pair in others:
+            self.proof.add(call.layout, *pair)
         # two models may be of different precision
         self.tolerance = max(self.tolerance, tolerance(call.transformer, self.room.dtype, OVERRIDE in call.options))
 
@@ -165,5 +167,6 @@ class Pruning:
             return 0
         assert self.cost is not None
         assert self.conditionings.patch is not None
-        values = count_cached_values(self.cost, self.conditionings.patch, noise_shape, conds)
+        tokens = self.conditionings.grid(noise_shape).tokens
+        values = noise_shape[0] * count_cached_values(self.cost, self.conditionings.patch, tokens, conds)
         return self.room.bytes_beside_the_model(values, model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class Run:
         guider: the host's guider, which knows the conditionings.
         noise_shape: [B, C, ...] of the whole latent.
         solver: what the run's sampler bears; ``settings`` ask for no more.
+        packed: [B, C, ...] of every latent that the host packed into this one.
         against_tokens: why this run must have no pruned steps, or None.
         against_all: why it must be computed in full, or None.
     """
@@ -51,6 +53,7 @@ class Run:
         guider: Any,
         noise_shape: tuple[int, ...],
         solver: Solver,
+        packed: Sequence[tuple[int, ...]] = (),
         against_tokens: str | None = None,
         against_all: str | None = None,
     ):
@@ -65,7 +68,7 @@ class Run:
         self.schedule = Schedule(sigmas, settings)
         self.evaluations = Evaluations(self.schedule, solver, noise_shape)
         self.active = self.journal.allows(against_all or self.schedule.reason_against())
-        self.conditionings = Conditionings(settings, patch, guider)
+        self.conditionings = Conditionings(settings, patch, guider, packed)
         self.pruning = Pruning(
             family, model, settings, self.schedule, cost, self.conditionings, self.journal, noise_shape, wanted=tokens
         )
@@ -165,10 +168,8 @@ class Run:
         denoised = self.pruning.compute(call, called, choices)
         self._count(call, plan, choices[0].selection.count)
         outputs = []
-        for one, chosen, *parts in zip(called, choices, *call.split(call.x, denoised), strict=True):
-            x, new = map(one.grid.to_tokens, parts)
-            given = one.branch.answer_pruned(x, new, plan.sigma, plan.after, chosen.selection, chosen.propagation)
-            outputs.append(one.grid.to_latent(given))
+        for one, chosen, x, new in zip(called, choices, *call.split(call.x, denoised), strict=True):
+            outputs.append(one.answer_pruned(x, new, plan, chosen))
             self.pruning.selections.note_computed(plan.step, one.group, chosen.selection, one.grid)
         return torch.cat(outputs)
 
@@ -180,7 +181,7 @@ class Run:
 
     def _count(self, call: ModelCall, plan: Plan, computed: int | None = None) -> None:
         """Note the call in the report; ``computed`` None means all tokens."""
-        rows = count_rows(self.family, call, self.conditionings.grid(call.keys[0]).tokens)
+        rows = count_rows(self.family, call, self.conditionings.grid(call.keys[0][2]).tokens)
         plan.step.calls += rows.report(call, computed)
 
     def close(self, finished: bool) -> Report:

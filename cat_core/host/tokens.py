@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,10 +19,13 @@ class TokenGrid:
     Args:
         size: of the latent behind its channels: (T,) H, W of a picture or video, L of sound, any number of sides.
         patch: how many latent places of a side make a token, of the last sides; None and sides before them: one.
+        channels: C, where the host packed the latent and others behind it into one [B, 1, values]
+            (``comfy/utils.py: pack_latents``); None where it is alone.
     """
 
     size: tuple[int, ...]
     patch: tuple[int, ...] | None = None
+    channels: int | None = None
 
     @cached_property
     def _patch(self) -> tuple[int, ...]:
@@ -61,6 +64,38 @@ class TokenGrid:
         latent = rearrange(tokens, " -> ".join(reversed(self._names)), **counts)
         inside: tuple[Any, ...] = (..., *(slice(size) for size in self.size))
         return latent[inside]
+
+    def unpack(self, latent: torch.Tensor) -> torch.Tensor:
+        """The latent [B, C, ...] that has tokens, of one that may be packed."""
+        if self.channels is None:
+            return latent
+        shape = self.channels, *self.size
+        return latent[:, 0, : math.prod(shape)].unflatten(1, shape)
+
+    @property
+    def parts(self) -> int:
+        """How many :meth:`split` gives."""
+        return 1 if self.channels is None else 2
+
+    def split(self, latent: torch.Tensor) -> list[torch.Tensor]:
+        """Image tokens [B, N, d], and of a packed latent all else as one token [B, 1, values]."""
+        tokens = self.to_tokens(self.unpack(latent))
+        return [tokens] if self.channels is None else [tokens, latent[..., self.channels * math.prod(self.size) :]]
+
+    def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Inverse of :meth:`split`."""
+        latent = self.to_latent(parts[0])
+        return latent if self.channels is None else torch.cat((latent.flatten(1).unsqueeze(1), *parts[1:]), -1)
+
+
+def find_grid(
+    size: tuple[int, ...], patch: tuple[int, ...] | None, packed: Sequence[tuple[int, ...]] = ()
+) -> TokenGrid:
+    """The grid of a latent by its size behind B, C; of latents [B, C, ...] ``packed`` in it the first has tokens."""
+    if len(packed) > 1 and size == (sum(math.prod(shape[1:]) for shape in packed),):
+        _, channels, *sides = packed[0]
+        return TokenGrid(tuple(sides), patch, channels)
+    return TokenGrid(size, patch)
 
 
 def count_tokens(latents: Iterable[torch.Tensor] | None, patch: tuple[int, ...]) -> int:

@@ -97,6 +97,30 @@ class ComfyPage:
         )
         self.drawn()
 
+    def type_number(self, kind: str, widget: str, value: float) -> None:
+        """Change a number as a user does."""
+        number = self.number(kind)
+        if self.look == "vue":
+            field = self.page.locator(f'[data-node-id="{number}"]').get_by_label(widget).get_by_role("spinbutton")
+            field.press("ControlOrMeta+a")
+            field.press_sequentially(str(value))
+            field.press("Tab")
+            return
+        place = self.page.evaluate(
+            """([number, name]) => {
+                const node = app.graph.getNodeById(number);
+                const widget = node.widgets.find(one => one.name == name);
+                const frame = app.canvas.canvas.getBoundingClientRect();
+                const middle = [node.pos[0] + node.size[0] - 80, node.pos[1] + widget.last_y + 10];
+                const [x, y] = app.canvas.ds.convertOffsetToCanvas(middle);
+                return [x + frame.left, y + frame.top];
+            }""",
+            [number, widget],
+        )
+        self.page.mouse.dblclick(*place)
+        self.page.locator(".graphdialog input").fill(str(value))
+        self.page.keyboard.press("Enter")
+
     def link(self, source: str, output: int, target: str, slot: int) -> None:
         """Drag a link from an output of the one node of a type to an input of another."""
         start, end = self.page.evaluate(

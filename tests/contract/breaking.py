@@ -17,9 +17,10 @@ def break_layout(monkeypatch, what: str) -> None:
     """
 
     def tokens(self, given):
-        image = given[self.layout.image]
+        value = given[self.layout.image]
+        image = self.layout.take_image(value)
         moved = image.flatten(1, -2).roll(1, dims=1).view_as(image)
-        return IMAGE(self, {**given, self.layout.image: moved})
+        return IMAGE(self, {**given, self.layout.image: self.layout.put_image(value, moved)})
 
     def positions(self, name, value):
         chosen = self.selection

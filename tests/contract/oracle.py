@@ -9,11 +9,13 @@ alike. Nothing of the pack is used but what the pruned run reports: selections a
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 from unittest.mock import patch as replaced
 
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy.utils import pack_latents, unpack_latents
 from einops import rearrange
 
 
@@ -80,7 +82,9 @@ class Oracle:
             seen = {**options, "optimized_attention_override": attend} if self.blind is None else options
             out = executor(x, t, concat, context, control, seen, **extra)
         parts = zip(names, x.chunk(len(names)), out.chunk(len(names)), strict=True)
-        return torch.cat([self._answer(name, part, new, step, mask) for name, part, new in parts])
+        packed = extra.get("latent_shapes") or ()
+        answer = partial(self._answer_all, packed=packed) if len(packed) > 1 else self._answer
+        return torch.cat([answer(name, part, new, step, mask) for name, part, new in parts])
 
     def _seeing(self, attend):
         """Where the host gives attention no options, its module's own function is replaced."""
@@ -118,6 +122,14 @@ class Oracle:
                 known = members & chosen[sample]
                 carried[sample, members] = change[sample, known].sum(0) / (1 + known.sum())
         return self.settings.propagation * carried
+
+    def _answer_all(self, name, x, denoised, step, mask, packed):
+        """Of latents packed into one the first has tokens; the others are computed in full where any token is."""
+        answers = []
+        for number, (part, new) in enumerate(zip(*(unpack_latents(y, packed) for y in (x, denoised)), strict=True)):
+            among = mask if number == 0 or mask is None or not mask.any() else None
+            answers.append(self._answer((name, number), part, new, step, among))
+        return pack_latents(answers)[0]
 
     def _answer(self, name, x, denoised, step, mask):
         sigma = float(self.sigmas[step])

@@ -9,7 +9,6 @@ import comfy.supported_models
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
-from comfy.utils import pack_latents
 
 import nodes
 from cat_core.host.journal import IDLE_INSTEAD
@@ -19,6 +18,7 @@ from cat_core.settings import PAPER, PRESETS
 from cat_core.similarity import compare
 from contract.idle import idle_instead, relative_error
 from contract.oracle import Oracle
+from zoo import CASES
 from zoo.further import further_case
 
 pytestmark = pytest.mark.host
@@ -32,7 +32,7 @@ FLAT = NAMES[:-1]
 def case_of(name):
     if not hasattr(comfy.supported_models, name):
         pytest.skip(f"this host has no {name}")
-    return further_case(name)
+    return CASES["ltx-2"] if name == "LTXAV" else further_case(name)
 
 
 def av_latent():
@@ -49,10 +49,6 @@ def sampled(case, model, latent, steps=10):
     with torch.no_grad():
         (out,) = nodes.common_ksampler(model, 5, steps, 4.0, "euler", "simple", *prompts, latent)
     return out["samples"]
-
-
-def packed(latent):
-    return pack_latents(latent.unbind())[0]
 
 
 @pytest.mark.parametrize("name", FLAT)
@@ -78,24 +74,27 @@ def test_asked_for_tokens_they_have_idle_steps(name):
     assert reason.endswith("is not a supported diffusion transformer")
 
 
-def test_idle_steps_of_sound_and_video_in_one_equal_the_dense_run():
+@pytest.mark.parametrize(("settings", "kind"), [(IDLE, "idle"), (TOKENS, "pruned")])
+def test_steps_of_sound_and_video_in_one_equal_the_dense_run(settings, kind):
     case = case_of("LTXAV")
     model = case.build()
-    pruned = attach(model, IDLE)
+    pruned = attach(model, settings)
     both = sampled(case, pruned, av_latent())
     report = last_report(pruned)
     assert report.reasons == []
-    assert report.count("idle") >= 2
-    dense = sampled(case, Oracle(report, IDLE).attach(model), av_latent())
+    assert report.count(kind) >= 2
+    oracle = Oracle(report, settings, case.patch, case.behind, case.serves)
+    dense = sampled(case, oracle.attach(model), av_latent())
     for part, right, stock in zip(*(x.unbind() for x in (both, dense, sampled(case, model, av_latent()))), strict=True):
         assert relative_error(part, right) < 1e-5
         assert relative_error(part, stock) > 1e-3
 
 
-def test_asked_for_tokens_sound_and_video_in_one_have_idle_steps():
-    case = case_of("LTXAV")
-    reason = idle_instead(case.build(), TOKENS, lambda model: packed(sampled(case, model, av_latent())))
-    assert reason == f"{IDLE_INSTEAD}: LTXAVModel is not a supported diffusion transformer"
+def test_asked_for_tokens_others_in_one_have_idle_steps():
+    case = case_of("MiniMaxH3")
+    noise = case.noise(1, case.sizes["both"])
+    reason = idle_instead(case.build(), TOKENS, lambda model: case.sample(model, noise))
+    assert reason == f"{IDLE_INSTEAD}: MiniMaxH3Model is not a supported diffusion transformer"
 
 
 def told(pack, name, caplog):

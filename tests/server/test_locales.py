@@ -1,4 +1,6 @@
-"""Translations of the nodes, as the front end gets them."""
+"""Translations of the nodes and of their help pages, as the front end gets them."""
+
+import re
 
 import pytest
 
@@ -69,3 +71,24 @@ def test_sentences_are_translated(translations, nodes, language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_nodes_name_keeps_the_packs_name(translations, nodes, language):
     assert all(translations[language][name]["display_name"].startswith("CAT Pruning") for name in nodes)
+
+
+def outline(page):
+    """What a help page must have in every language: levels of headings, pictures, and how many items and rows."""
+    headings = re.findall(r"^(#+) ", page, re.MULTILINE)
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", page)
+    items, rows = (len(re.findall(mark, page, re.MULTILINE)) for mark in (r"^\s*- ", r"^\|"))
+    return headings, pictures, items, rows
+
+
+def help_page(server, name):
+    return server.get(f"/extensions/cat-pruning/docs/{name}.md").decode()
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_help_is_there_in_every_language(server, translations, nodes, language):
+    for name in nodes:
+        english, page = help_page(server, name), help_page(server, f"{name}/{language}")
+        assert page.splitlines()[0] == f"# {translations[language][name]['display_name']}"
+        assert outline(page) == outline(english)
+        assert page != english

@@ -275,11 +275,24 @@ def test_workflows_of_earlier_versions_still_load(info, path):
         assert set(known["input"].get("required", {})) <= set(node["inputs"]) <= set(all_inputs(known))
 
 
-def test_the_demo_workflow_of_the_first_version_still_runs(server, info):
-    prompt = load_api(ROOT / "tests" / "golden" / "0.1.0" / DEMO.name, info)
-    change(prompt, "EmptySD3LatentImage", width=256, height=256)
-    (report,) = reports(server.run(prompt))
-    assert (report["steps"]["full"], report["steps"]["pruned"], report["steps"]["idle"]) == (10, 5, 13)
+@pytest.mark.parametrize("path", [path for path in GOLDEN if path.name != DEMO.name], ids=lambda path: path.stem)
+def test_workflows_of_earlier_versions_lack_only_their_model_files(server, info, path):
+    with pytest.raises(WorkflowError) as refusal:
+        server.queue(load_api(path, info))
+    errors = [e for node in json.loads(str(refusal.value))["node_errors"].values() for e in node["errors"]]
+    assert {e["extra_info"]["input_name"] for e in errors} <= MODEL_FILES
+
+
+@pytest.mark.parametrize("path", [path for path in GOLDEN if path.name == DEMO.name], ids=lambda path: path.parent.name)
+def test_the_demo_workflow_of_earlier_versions_gives_todays_pictures(server, info, path):
+    made = []
+    for workflow in (path, DEMO):
+        prompt = load_api(workflow, info)
+        change(prompt, "EmptySD3LatentImage", width=256, height=256)
+        outputs = server.run(prompt)
+        assert steps_of(outputs) == {"full": 10, "pruned": 5, "idle": 13, "skipped": 0}
+        made.append([pictures(server, prompt, outputs, prefix) for prefix in ("baseline", "cat")])
+    assert np.array_equal(*made)
 
 
 def test_pictures_are_compared(server, demo):

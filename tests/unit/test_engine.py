@@ -119,6 +119,23 @@ def test_modules_get_selected_rows_and_nothing_stays_even_after_an_error():
     assert torch.equal(model(x, {}, pe=pe), plain)
 
 
+def test_of_several_tensors_in_an_argument_the_image_alone_is_gathered():
+    layout, sound = Layout((Blocks("doubles", "double_block"),), stream=1), rows(4)
+    seen = []
+
+    def original(args):
+        seen.append(args["img"])
+        return args
+
+    with engage(layout, Model(), {}, None, Seeing(), SELECTION) as (given, _):
+        out = {"img": (sound, rows())}
+        for number in range(2):
+            out = given["patches_replace"]["dit"]["double_block", number](out, {"original_block": original})
+    assert [image[1, :, 0].tolist() for _, image in seen] == [[2, 4], [2, 4]]
+    assert out["img"][0] is sound
+    assert out["img"][1][0, :, 0].tolist() == [0, 0, 0, 3, 0]
+
+
 def test_a_grid_of_tokens_is_taken_apart_and_put_together():
     layout, model = Layout((Blocks("layers"),), image=0), Model()
     x = torch.randn(2, 1, 5, 1, 3)
@@ -137,7 +154,7 @@ def test_tokens_may_be_put_back_in_front_of_a_later_module():
     assert reached == [(2, N, 1)]
 
 
-@pytest.mark.parametrize(("only", "numbers"), [(None, [0, 1]), (1, [1])])
+@pytest.mark.parametrize(("only", "numbers"), [(None, [0, 1]), ((1,), [1])])
 def test_attention_is_known_by_its_block_and_its_number_there(only, numbers):
     attention, model = Seeing(only), Model()
     with engage(Layout((Blocks("layers"),), image=0, attention=only), model, {}, None, attention) as (options, _):
@@ -149,7 +166,7 @@ def test_attention_is_known_by_its_block_and_its_number_there(only, numbers):
 def test_another_nodes_override_is_asked_by_attention_of_every_kind():
     asked, model = [], Model()
     options = {OVERRIDE: lambda func, *args: asked.append(1) or func(*args)}
-    with engage(Layout((Blocks("layers"),), image=0, attention=0), model, options, None, Seeing(0)) as (given, _):
+    with engage(Layout((Blocks("layers"),), image=0, attention=(0,)), model, options, None, Seeing((0,))) as (given, _):
         model(rows(), given)
     assert len(asked) == 5, "one in front, two in each block"
 

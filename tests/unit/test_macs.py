@@ -1,5 +1,7 @@
 """Multiply-accumulates: a hand-counted example, and the published figures."""
 
+from dataclasses import replace
+
 import comfy.ops
 import pytest
 from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
@@ -20,6 +22,7 @@ COST = ModelCost(
     cross_widths=(16, 16),
     whole_widths=(9,),
 )
+WITH_SOUND = replace(COST, per_companion=4, companion_widths=(3, 5))
 
 
 def test_linear_layers_run_on_computed_tokens_and_the_ends_on_all():
@@ -37,6 +40,17 @@ def test_attention_has_queries_of_computed_and_keys_of_all_tokens():
 
 def test_keys_and_values_of_every_layer_over_image_tokens_are_cached():
     assert COST.count_cached(100, 6) == 2 * (106 * (2 + 4) + 100 * 8)
+
+
+def test_companions_are_all_computed_and_attend_to_all():
+    assert WITH_SOUND.linear(100, 30, 6, 10) == COST.linear(100, 30, 6) + 4 * 10
+    among, across = 10 * (10 + 6 + 100), 30 * 10
+    assert WITH_SOUND.attention(100, 30, 6, 10) == COST.attention(100, 30, 6) + 2 * (among + across) * (3 + 5)
+    assert WITH_SOUND.total(100, 30, 6, 10) == WITH_SOUND.linear(100, 30, 6, 10) + WITH_SOUND.attention(100, 30, 6, 10)
+
+
+def test_image_tokens_are_cached_once_more_for_companions():
+    assert WITH_SOUND.count_cached(100, 6) == COST.count_cached(100, 6) + 2 * 100 * (3 + 5)
 
 
 def test_the_total_is_both():

@@ -56,6 +56,13 @@ def test_rows_whose_keys_the_model_keeps_by_itself_are_in_front():
     assert seen == [([10, 11, 12, 3, 13, 5, 14], None)]
 
 
+def test_other_tokens_may_attend_to_image_tokens_alone():
+    """As a video's sound: more queries than keys, or fewer."""
+    for queries in (1, 5):
+        seen = given(attention(N, before=1), numbered(queries), numbered(2, 10))
+        assert seen == [([0, 10, 2, 11], None)]
+
+
 def test_image_rows_where_others_should_be_are_no_layout():
     with pytest.raises(LayoutError):
         given(attention(TEXT + N, before=3), numbered(4), numbered(4))

@@ -12,6 +12,8 @@ import comfy.controlnet
 import comfy.sample
 import comfy.supported_models_base
 import torch
+from comfy.nested_tensor import NestedTensor
+from comfy.utils import pack_latents, unpack_latents
 
 from small import randomised
 
@@ -88,6 +90,10 @@ class Case:
         volume = size if len(size) == 3 else (1, *size)
         return math.prod(-(-side // patch) for side, patch in zip(volume, self.patch, strict=True))
 
+    def split(self, latent: torch.Tensor, size: tuple[int, ...]) -> list[torch.Tensor]:
+        """What was sampled at a size, by what it is made of."""
+        return [latent]
+
     def residuals(self, size: tuple[int, ...]) -> dict[str, Any]:
         """Entries of a conditioning with a ControlNet that has no network: residuals for latents of this size."""
         control = Residuals(self.control, self.tokens(size))
@@ -101,6 +107,33 @@ class Case:
         empty = noise * 0
         arguments = (model, noise, steps, 4.0, sampler, "simple", *prompts, empty)
         return comfy.sample.sample(*arguments, **given, disable_pbar=True, seed=1)
+
+
+@dataclass(frozen=True)
+class Joined(Case):
+    """A model whose latent is made of several, say a video and its sound; a size is a shape for each of them.
+
+    The first has the tokens. What is sampled is packed, as the host packs it.
+    """
+
+    def noise(self, batch: int, size: tuple[tuple[int, ...], ...]) -> NestedTensor:
+        """Of [B, C, ...] each, a different one for each picture."""
+        return NestedTensor([torch.randn(batch, *shape, generator=torch.Generator().manual_seed(1)) for shape in size])
+
+    def tokens(self, size: tuple[tuple[int, ...], ...]) -> int:
+        return super().tokens(size[0][1:])
+
+    def sample(self, model: Any, noise: NestedTensor, *args: Any, callback: Any = None, **extra: Any) -> torch.Tensor:
+        seen = callback and (lambda step, *latents_and_total: callback(step, *map(pack, latents_and_total)))
+        return pack(super().sample(model, noise, *args, callback=seen, **extra))
+
+    def split(self, latent: torch.Tensor, size: tuple[tuple[int, ...], ...]) -> list[torch.Tensor]:
+        return unpack_latents(latent, [(len(latent), *shape) for shape in size])
+
+
+def pack(latent: Any) -> Any:
+    """A nested latent as the host packs it; all else as it is."""
+    return pack_latents(latent.unbind())[0] if isinstance(latent, NestedTensor) else latent
 
 
 NEWER = {

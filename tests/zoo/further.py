@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import comfy.supported_models
 import torch
 from comfy.ldm.audio.embedders import NumberConditioner
-from comfy.nested_tensor import NestedTensor
 
 from small import CONTEXT, POOLED, SD3_CONFIG
 
-from .case import Case, list_known
+from .case import Case, Joined, list_known
 from .chroma import CASES as CHROMA
 from .cogvideox import UNET as COGVIDEOX
 from .cosmos import CASES as COSMOS
@@ -88,15 +86,6 @@ WAN_VIDEO = {"channels": 16, **WAN}
 WAN_PICTURE = {**WAN_VIDEO, "serves": lambda number: number % 3 == 0, "prompt": {"clip_vision_output": PICTURE}}
 
 
-@dataclass(frozen=True)
-class Joined(Case):
-    """A model whose latent is made of several, say a video and its sound; a size is a shape for each of them."""
-
-    def noise(self, batch: int, size: tuple[tuple[int, ...], ...]) -> NestedTensor:
-        """Of [B, C, ...] each."""
-        return NestedTensor([torch.randn(batch, *shape, generator=torch.Generator().manual_seed(1)) for shape in size])
-
-
 def of_case(case: Case) -> dict[str, Any]:
     """What a family's small model says of its latents and attention, for its kin."""
     names = ("channels", "context", "pooled", "sizes", "patch", "prompt", "behind", "serves")
@@ -156,25 +145,6 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "PiD": (
         {**PIXELS, "image_model": "pid", "lq_hidden_dim": 32, "lq_num_res_blocks": 1, "latent_spatial_down_factor": 4},
         {"channels": 3, "context": 48, "prompt": {"lq_latent": draw(1, 16, 1, 1), "degrade_sigma": torch.zeros(1)}},
-    ),
-    "LTXAV": (
-        {
-            "image_model": "ltxav",
-            "in_channels": 128,
-            "num_layers": 2,
-            "num_attention_heads": 2,
-            "attention_head_dim": 48,
-            "cross_attention_dim": 96,
-            "caption_channels": 48,
-            "audio_in_channels": 128,
-            "audio_cross_attention_dim": 64,
-            "audio_attention_head_dim": 32,
-            "audio_num_attention_heads": 2,
-            "connector_attention_head_dim": 48,
-            "connector_num_attention_heads": 1,
-            "connector_num_layers": 1,
-        },
-        {"channels": 128, "context": 48, "sizes": {"both": ((128, 2, 4, 4), (8, 9, 16))}},
     ),
     "MiniMaxH3": (
         {

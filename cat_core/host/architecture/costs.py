@@ -18,7 +18,9 @@ def linear_macs(*modules: torch.nn.Module | None) -> int:
     layers: Iterable[Any] = (
         layer for module in modules if isinstance(module, torch.nn.Module) for layer in module.modules()
     )
-    return sum(layer.in_features * layer.out_features for layer in layers if hasattr(layer, "in_features"))
+    # other modules, too, may tell what they take in
+    sizes = ((getattr(layer, "in_features", 0), getattr(layer, "out_features", 0)) for layer in layers)
+    return sum(given * made for given, made in sizes)
 
 
 def parts_macs(modules: Any, *names: str) -> int:
@@ -40,6 +42,7 @@ def model_cost(
     ends: int = 0,
     convolution: int = 0,
     sample: int = 0,
+    companion: int = 0,
     **widths: tuple[int, ...],
 ) -> ModelCost:
     """Costs by what is computed for which tokens; all other linear layers are computed once a sample.
@@ -52,12 +55,14 @@ def model_cost(
         ends: of linear layers in front of and behind the blocks, per image token.
         convolution: of the embedding, where that is no linear layer, per image token.
         sample: further MACs of a sample.
+        companion: of all layers, per token of another latent that goes along, say of a video's sound.
         **widths: of attention, see :class:`cat_core.algorithm.macs.ModelCost`.
     """
     return ModelCost(
         per_block_token=image + both,
         per_image_token=ends + convolution,
         per_text_token=text + both,
-        per_sample=linear_macs(transformer) - image - text - both - ends + sample,
+        per_sample=linear_macs(transformer) - image - text - both - ends - companion + sample,
+        per_companion=companion,
         **widths,
     )

@@ -84,13 +84,14 @@ class BlockRows:
     def enter(self, given: Arguments, first: bool) -> Arguments:
         """A block's arguments for the selected tokens; behind the first block, the image's are already."""
         if first:
-            given = {**given, self.layout.image: self.gather_image(given)}
+            image = self.layout.put_image(given[self.layout.image], self.gather_image(given))
+            given = {**given, self.layout.image: image}
         changed = {name: self._gather_once(name, given[name]) for name in self.layout.per_token}
         return {**given, **changed}
 
     def gather_image(self, given: Arguments) -> torch.Tensor:
         """The first block's image, and where it stands."""
-        image = given[self.layout.image]
+        image = self.layout.take_image(given[self.layout.image])
         self.grid = image.shape[1:-1]
         tokens = image.flatten(1, -2)
         rest = tokens.shape[1] - self.selection.tokens
@@ -119,15 +120,16 @@ class BlockRows:
             return how(value, self.selection)
         return gather_rows(value, self.selection, before=self.before, dim=how)
 
-    def leave(self, image: torch.Tensor) -> torch.Tensor:
-        """Put the last block's tokens back to their places."""
-        tokens = image.flatten(1, -2)
+    def leave(self, value: Any) -> Any:
+        """Put tokens of the last block's answer back to their places."""
+        tokens = self.layout.take_image(value).flatten(1, -2)
         if tokens.shape[1] == self.selection.count:
             full = self.selection.scatter(tokens)
         else:
             before = self.before if self.layout.blocks[-1].joined else self.inside
             full = scatter_rows(tokens, self.selection, before=before)
-        return full.unflatten(1, self.grid) if len(self.grid) > 1 else full
+        full = full.unflatten(1, self.grid) if len(self.grid) > 1 else full
+        return self.layout.put_image(value, full)
 
 
 def _slot_hook(

@@ -82,3 +82,7 @@ class Family(ABC):
     def beside(self, transformer: Any, tokens: int, extra: dict[str, Any]) -> int:
         """How many rows stand beside the image's ``tokens`` and are computed as these are, but never pruned."""
         return self.find_layout(transformer).count_pads(transformer, tokens)
+
+    def companions(self, transformer: Any, extra: dict[str, Any]) -> int:
+        """How many tokens of another latent go along, say of a video's sound; they are always computed."""
+        return 0

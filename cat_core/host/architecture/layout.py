@@ -58,12 +58,13 @@ class Layout:
     Attributes:
         blocks: all blocks that image tokens go through, in the order they run.
         image: argument of a block that holds the image: [B, rows, d], or [B, frames, rows, columns, d].
+        stream: where the image is in that argument if it holds several tensors, say a video and its sound; None if not.
         text: argument whose rows stand in front of the image's in attention, None if none do.
         rest: where rows that are no image tokens stand in the image's argument of the first block.
         multiple: attribute of the transformer, to a multiple of which the image is padded behind; None if it is not.
         per_token: arguments that have a row for every row of a sequence, with the dimension of these, or with what
             gathers those of the selected tokens.
-        attention: number of the one attention of a block that is over image tokens, None if all are.
+        attention: numbers of the attentions of a block whose keys are image tokens, None for all.
         computes: modules of a block that compute attention where the host lets nobody override it: their path in the
             block, and what computes in their place, given the module, the override and the module's arguments.
         end: module in front of which tokens are put back to their places, None for behind the last block.
@@ -73,14 +74,25 @@ class Layout:
 
     blocks: tuple[Blocks, ...]
     image: Argument = "img"
+    stream: int | None = None
     text: Argument | None = None
     rest: Rest = Rest.NOWHERE
     multiple: str | None = None
     per_token: Mapping[Argument, int | Gather] = field(default_factory=dict)
-    attention: int | None = None
+    attention: tuple[int, ...] | None = None
     computes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     end: str | None = None
     controls: Mapping[str, str | None] = field(default_factory=dict)
+
+    def take_image(self, value: Any) -> torch.Tensor:
+        """The image, of the argument that holds it or of what a block answers."""
+        return value if self.stream is None else value[self.stream]
+
+    def put_image(self, value: Any, image: torch.Tensor) -> Any:
+        """The same with another image."""
+        if self.stream is None:
+            return image
+        return (*value[: self.stream], image, *value[self.stream + 1 :])
 
     def list_blocks(self, transformer: torch.nn.Module) -> list[Block]:
         """All blocks of a transformer in the order they run."""

@@ -26,7 +26,7 @@ class CosmosPredict2(Family):
         blocks=(Blocks("blocks"),),
         image=0,
         per_token={"rope_emb_L_1_1_D": 1},
-        attention=0,  # then to text
+        attention=(0,),  # then to text
     )
 
     def matches(self, transformer: Any) -> bool:

@@ -28,7 +28,7 @@ class Kandinsky5(Family):
         blocks=(Blocks("visual_transformer_blocks"),),
         image=0,
         per_token={"freqs": 1},
-        attention=0,  # then to text
+        attention=(0,),  # then to text
     )
 
     def cost(self, transformer: Any) -> ModelCost:

@@ -20,7 +20,7 @@ from ..architecture.layout import Blocks, Layout
 from ..architecture.rows import gather_rows
 
 
-def _gather_rotary(pe: Any, selection: Selection) -> Any:
+def gather_rotary(pe: Any, selection: Selection) -> Any:
     """Rotary embeddings of the selected tokens.
 
     Hosts give matrices [1, 1, T, d, 2, 2] (0.3.75), or a tuple: cosines and sines, both [B, T, d] or [B, heads, T, d],
@@ -46,8 +46,8 @@ class LTXV(Family):
     arguments = frozenset({"attention_mask", "denoise_mask", "frame_rate", "guide_attention_entries", "keyframe_idxs"})
     layout = Layout(
         blocks=(Blocks("transformer_blocks", "double_block"),),
-        per_token={"pe": _gather_rotary, "vec": _gather_modulation},
-        attention=0,  # then to text
+        per_token={"pe": gather_rotary, "vec": _gather_modulation},
+        attention=(0,),  # then to text
     )
 
     def patch(self, transformer: Any) -> tuple[int, int, int]:

@@ -44,7 +44,7 @@ class Wan(Family):
         blocks=(Blocks("blocks", "double_block"),),
         rest=Rest.IN_FRONT,
         per_token={"pe": 1, "vec": _of_frames},
-        attention=0,  # then to a picture in image to video, then to text
+        attention=(0,),  # then to a picture in image to video, then to text
     )
 
     def cost(self, transformer: Any) -> ModelCost:
