@@ -242,6 +242,18 @@ class CATSettings:
 KNOBS: dict[str, Knob] = {one.name: one.metadata["knob"] for one in fields(CATSettings) if one.metadata}
 """All knobs by name, in the order of the node's inputs; the focus mask is none."""
 
+
+def name_changes(settings: CATSettings, other: CATSettings) -> list[str]:
+    """What is other in ``other``, a knob and its value each."""
+    changed = {name: getattr(other, name) for name in KNOBS if getattr(settings, name) != getattr(other, name)}
+    texts = {name: value or "none" if isinstance(value, str) else f"{value:g}" for name, value in changed.items()}
+    changes = [f"{name} {text}" for name, text in texts.items()]
+    return changes + ["no focus mask"] * (settings.focus_mask is not None and other.focus_mask is None)
+
+
+IN_FULL = CATSettings(keep_ratio=1.0)
+"""Nothing is left out."""
+
 PAPER = CATSettings(
     keep_ratio=0.3,
     refresh_interval=0,

@@ -19,7 +19,7 @@ from comfy.utils import pack_latents
 
 from ..algorithm.schedule import count_whole_steps
 from ..report import Report
-from ..settings import KNOBS, PRESETS, CATSettings
+from ..settings import PRESETS, CATSettings, name_changes
 from .architecture import Family, find_family
 from .call import ModelCall, unwrap_compiled
 from .choice import Choice, Chooser, Occasion
@@ -216,7 +216,8 @@ def _start(
     for note in choice.notes:
         run.journal.note(note)
     if run.active and bounded != settings:
-        run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {_changes(settings, bounded)}")
+        changes = ", ".join(name_changes(settings, bounded))
+        run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {changes}")
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
     if type(guider) is CFGGuider and not guided:
         run.left_out = {"negative"}
@@ -238,14 +239,6 @@ def is_guided(guider: Any) -> bool:
     # the host makes the one of the other when it samples
     conds = getattr(guider, "conds", None) or guider.original_conds
     return set(conds) != {"positive"} and not (type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0))
-
-
-def _changes(settings: CATSettings, bounded: CATSettings) -> str:
-    """What is other than was asked for."""
-    changed = {name: getattr(bounded, name) for name in KNOBS if getattr(settings, name) != getattr(bounded, name)}
-    texts = {name: value or "none" if isinstance(value, str) else f"{value:g}" for name, value in changed.items()}
-    changes = [f"{name} {text}" for name, text in texts.items()]
-    return ", ".join(changes + ["no focus mask"] * (settings.focus_mask is not bounded.focus_mask))
 
 
 def _end(run: Run, attachment: Attachment, model: ModelPatcher, output: torch.Tensor | None) -> None:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
-import comfy.sample
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from comfy.samplers import CFGGuider, KSampler, sampler_object
 from comfy.utils import pack_latents
 
 from ..algorithm.replay import Recording
@@ -21,7 +19,7 @@ from ..report import Report
 from ..settings import CATSettings
 from .architecture import find_family
 from .choice import Occasion
-from .patcher import attach, detach, is_guided, last_report
+from .patcher import KEY, attach, detach, is_guided, last_report
 from .recorder import Recorder
 
 
@@ -34,8 +32,9 @@ class Sampled:
         sampler: the host's sampler object.
         sigmas_of: noise levels [steps + 1] of so many steps.
         steps: of the graph's own run.
-        latent: the host's dictionary, of one picture.
+        latent: the host's dictionary.
         noise_of: noise of a seed.
+        on_step: is called after every step of a run, with the share of the run that is done.
     """
 
     guider: Any
@@ -44,33 +43,7 @@ class Sampled:
     steps: int
     latent: dict[str, Any]
     noise_of: Callable[[int], Any]
-
-    @classmethod
-    def of_ksampler(
-        cls,
-        model: ModelPatcher,
-        positive: list,
-        negative: list,
-        latent: dict[str, Any],
-        steps: int,
-        cfg: float,
-        sampler_name: str,
-        scheduler: str,
-        denoise: float,
-    ) -> Sampled:
-        """What the node KSampler samples of the same inputs (``comfy/samplers.py: KSampler``)."""
-        guider = CFGGuider(model)
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
-        samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-
-        def sigmas_of(number: int) -> torch.Tensor:
-            return KSampler(model, number, model.load_device, sampler_name, scheduler, denoise).sigmas
-
-        def noise_of(seed: int) -> Any:
-            return comfy.sample.prepare_noise(samples, seed)
-
-        return cls(guider, sampler_object(sampler_name), sigmas_of, steps, {**latent, "samples": samples}, noise_of)
+    on_step: Callable[[float], None] = lambda share: None
 
     @property
     def occasion(self) -> Occasion:
@@ -103,12 +76,13 @@ class Sampled:
             self.sampler,
             self.sigmas_of(steps),
             denoise_mask=self.latent.get("noise_mask"),
+            callback=lambda step, denoised, x, total: self.on_step((step + 1) / total),
             disable_pbar=True,
             seed=seed,
         )
         samples = samples.to(comfy.model_management.intermediate_device())
         seconds = time.perf_counter() - started
-        carries = model.get_attachment("cat_pruning") is not None
+        carries = model.get_attachment(KEY) is not None
         return Trial(samples, seconds, last_report(model) if carries else None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
@@ -12,13 +13,15 @@ from ..algorithm.replay import Recording
 from ..algorithm.search import mix_in_tokens, plan_share, propose
 from ..settings import PRESETS, CATSettings
 from .patcher import is_guided, reason_against_tokens
-from .sampled import Sampled, Trial
+from .sampled import Sampled
 from .samplers import find_solver
 
 KEEP_RATIO = PRESETS["balanced"].keep_ratio
 FULL_SHARES = (0.6, 0.8)
 """Of the computation that is spent on full steps, where pruned ones are mixed in."""
-LEAST_RUNS = 3
+LEAST_RUNS, LEAST_STEPS = 3, 4
+SLACK = 1.02
+"""Costs that are planned by steps are counted by MACs in the end."""
 EVERYTHING = CATSettings(forecast=1.0, correction=1.0)
 RIVALS_OF_OUR_OWN = ("balanced", "quality", "speed")
 CURVE = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -34,12 +37,13 @@ class Measured:
     similarity: float
 
 
-@dataclass
+@dataclass(eq=False)
 class Candidate:
     """Settings, or fewer steps where they are None, and what was measured of them by seed.
 
     Attributes:
         ran: the settings as the sampler bears them.
+        samples: the first seed's result.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Candidate:
     steps: int
     measured: dict[int, Measured] = field(default_factory=dict)
     ran: CATSettings | None = None
+    samples: Any = None
 
     def mean(self, of: str) -> float:
         """Mean over the seeds of one of the figures of :class:`Measured`."""
@@ -55,11 +60,20 @@ class Candidate:
 
 @dataclass
 class Findings:
-    """What was measured so far, in the order it was; ``seconds`` are those of a run in full."""
+    """What was measured so far, in the order it was.
 
+    Attributes:
+        steps: of the runs in full.
+        seconds: of one run in full.
+        samples: the first seed's result in full.
+        chosen: the best so far, or None.
+    """
+
+    steps: int
     candidates: list[Candidate] = field(default_factory=list)
-    chosen: Candidate | None = None
     seconds: float = 0.0
+    samples: Any = None
+    chosen: Candidate | None = None
 
     @property
     def rivals(self) -> list[Candidate]:
@@ -72,15 +86,16 @@ class Findings:
 
 
 class Tuner:
-    """Spends at most ``budget`` runs.
+    """Spends at most ``budget`` runs; what an interrupt leaves is in ``findings``.
 
     Args:
         sampled: what the graph samples.
         seeds: of the runs; every one is run in full first.
+        budget: how many runs.
         compare: likeness in dB of two results of the sampler, reference first.
         most: bounds forecast and correction, by what the sampler bears; its steps need no bound.
         tokens: whether the model can have pruned steps.
-        on_run: called with all findings after every run.
+        on_run: called after every run.
     """
 
     def __init__(
@@ -91,24 +106,25 @@ class Tuner:
         compare: Callable[[Any, Any], float],
         most: CATSettings,
         tokens: bool,
-        on_run: Callable[[Findings], None] = lambda findings: None,
+        on_run: Callable[[], None] = lambda: None,
     ):
-        self.sampled, self.seeds, self.left = sampled, list(seeds), budget
+        self.sampled, self.seeds, self.budget, self.left = sampled, list(seeds), budget, budget
         self.compare, self.most, self.tokens, self.on_run = compare, most, tokens, on_run
-        self.findings = Findings()
-        self.references: dict[int, Trial] = {}
+        self.findings = Findings(sampled.steps)
+        self.references: dict[int, Any] = {}
         self.recordings: list[Recording] = []
+        self.choose: Callable[[Sequence[Candidate]], Candidate | None] = lambda candidates: None
 
     def record(self) -> None:
         """Run every seed in full."""
         for seed in self.seeds:
             trial, recording = self.sampled.record(seed)
-            self.references[seed] = trial
+            self.references[seed] = trial.samples
             self.recordings += [recording] if recording else []
-            self.left -= 1
             # the first run pays for what is made once
             self.findings.seconds = min(trial.seconds, self.findings.seconds or math.inf)
-            self.on_run(self.findings)
+            self.findings.samples = self.references[self.seeds[0]]
+            self._count()
 
     def measure(self, candidate: Candidate, seed: int) -> None:
         """Run one candidate, unless that was done or the budget is spent."""
@@ -116,13 +132,18 @@ class Tuner:
             return
         trial = self.sampled.run(seed, candidate.settings, candidate.steps)
         cost = trial.cost if candidate.settings else candidate.steps / self.sampled.steps
-        similarity = self.compare(self.references[seed].samples, trial.samples)
-        candidate.measured[seed] = Measured(cost, trial.seconds, similarity)
-        candidate.ran = trial.report.settings if trial.report else None
-        self.left -= 1
+        similarity = self.compare(self.references[seed], trial.samples)
         if candidate not in self.findings.candidates:
             self.findings.candidates.append(candidate)
-        self.on_run(self.findings)
+            candidate.samples = trial.samples
+        candidate.measured[seed] = Measured(cost, trial.seconds, similarity)
+        candidate.ran = trial.report.settings if trial.report else None
+        self.findings.chosen = self.choose(self.findings.ours)
+        self._count()
+
+    def _count(self) -> None:
+        self.left -= 1
+        self.on_run()
 
     def candidates(self, share: float) -> list[Candidate]:
         """Settings that compute at most ``share`` of the run, the most promising of each kind first."""
@@ -136,38 +157,41 @@ class Tuner:
                 found += [one for one in mixed if one is not None]
         return [Candidate(f"{share:.0%} {number}", one, steps) for number, one in enumerate(dict.fromkeys(found), 1)]
 
-    def halve(self, candidates: Iterable[Candidate], reserve: int) -> Candidate:
-        """The best of some, by a seed more for the better half of them each time; ``reserve`` runs are left over."""
+    def halve(self, candidates: Sequence[Candidate], runs: int) -> None:
+        """Run the better half of some by one seed more each time, as many of the first ones as ``runs`` suffice for."""
         best = list(candidates)
-        for seed in self.seeds:
-            best = best[: max(self.left - reserve, 0)] or best[:1]
+        while len(best) > 1 and sum(_halves(len(best), len(self.seeds))) > runs:
+            best.pop()
+        for seed, number in zip(self.seeds, _halves(len(best), len(self.seeds)), strict=True):
+            best = best[:number]
             for one in best:
                 self.measure(one, seed)
             best.sort(key=lambda one: -one.mean("similarity"))
-            best = best[: max(1, len(best) // 2)]
-        return best[0]
 
-    def find_rival(self, chosen: Candidate) -> None:
+    def find_rival(self) -> None:
         """Fewer steps that take as long as the chosen settings, on the same seeds."""
-        steps = self.sampled.steps
+        chosen, steps = self.findings.chosen, self.sampled.steps
+        if chosen is None:
+            return
         wanted = round(steps * chosen.mean("seconds") / self.findings.seconds)
         rival = Candidate("fewer steps", None, min(max(wanted, 1), steps - 1))
         for seed in chosen.measured:
             self.measure(rival, seed)
 
-    def find_closest(self, share: float) -> Findings:
+    def find_closest(self, share: float) -> None:
         """The settings that stay closest while they compute at most ``share`` of the run."""
+        self.choose = lambda candidates: _closest(candidates, share)
         self.record()
         steps = self.sampled.steps
         presets = [Candidate(name, PRESETS[name], steps) for name in RIVALS_OF_OUR_OWN]
         presets = [one for one in presets if plan_share(PRESETS[one.name], steps) <= share]
         # the last runs are the rival's
-        self.findings.chosen = self.halve([*self.candidates(share), *presets], reserve=len(self.seeds) - 1)
-        self.find_rival(self.findings.chosen)
-        return self.findings
+        self.halve([*self.candidates(share), *presets], self.left - len(self.seeds))
+        self.find_rival()
 
-    def find_cheapest(self, similarity: float) -> Findings:
+    def find_cheapest(self, similarity: float) -> None:
         """The settings that compute least while they reach so many dB on the mean of the seeds; none may."""
+        self.choose = lambda candidates: _cheapest(candidates, similarity)
         self.record()
         steps, seeds = self.sampled.steps, len(self.seeds)
         fewest, most = 2, steps - 1
@@ -179,24 +203,40 @@ class Tuner:
             for seed in self.seeds:
                 self.measure(tried, seed)
             if tried.mean("similarity") >= similarity:
-                self.findings.chosen, most = tried, count - 1
+                most = count - 1
             else:
                 fewest = count + 1
-        if self.findings.chosen:
-            self.find_rival(self.findings.chosen)
-        return self.findings
+        self.find_rival()
 
-    def draw_curve(self) -> Findings:
-        """Likeness over the share computed, of settings and of fewer steps, on the first seed; the middle is chosen."""
+    def draw_curve(self) -> None:
+        """Likeness over the share computed, of settings and of fewer steps; nothing is chosen."""
         self.record()
-        steps, seed = self.sampled.steps, self.seeds[0]
-        for share in CURVE:
-            for one in self.candidates(share)[:1]:
+        steps = self.sampled.steps
+        ours = [one for share in CURVE for one in self.candidates(share)[:1]]
+        fewer = [Candidate("fewer steps", None, max(1, round(share * steps))) for share in CURVE]
+        for seed in self.seeds:
+            for one in [part for pair in zip_longest(ours, fewer) for part in pair if part]:
                 self.measure(one, seed)
-            self.measure(Candidate(f"{share:.0%} of the steps", None, max(1, round(share * steps))), seed)
-        ours = self.findings.ours
-        self.findings.chosen = ours[len(ours) // 2] if ours else None
-        return self.findings
+
+
+def _closest(candidates: Sequence[Candidate], share: float) -> Candidate | None:
+    within = [one for one in candidates if one.mean("cost") <= share * SLACK]
+    return max(_of_most_seeds(within), key=lambda one: one.mean("similarity"), default=None)
+
+
+def _cheapest(candidates: Sequence[Candidate], similarity: float) -> Candidate | None:
+    reaching = [one for one in candidates if one.mean("similarity") >= similarity]
+    return min(_of_most_seeds(reaching), key=lambda one: one.mean("cost"), default=None)
+
+
+def _of_most_seeds(candidates: Sequence[Candidate]) -> list[Candidate]:
+    most = max((len(one.measured) for one in candidates), default=0)
+    return [one for one in candidates if len(one.measured) == most]
+
+
+def _halves(number: int, times: int) -> list[int]:
+    """5, 3 times: 5, 2, 1."""
+    return [max(1, number >> time) for time in range(times)]
 
 
 def make_tuner(
@@ -204,7 +244,7 @@ def make_tuner(
     seeds: Iterable[int],
     budget: int,
     compare: Callable[[Any, Any], float],
-    on_run: Callable[[Findings], None],
+    on_run: Callable[[], None] = lambda: None,
 ) -> Tuner:
     """A :class:`Tuner` for what the graph's model and sampler bear.
 
@@ -217,6 +257,8 @@ def make_tuner(
             f"budget must be {len(seeds) + LEAST_RUNS} or more for {len(seeds)} seeds: each is run in full once, and "
             "then settings are tried."
         )
+    if sampled.steps < LEAST_STEPS:
+        raise ValueError(f"Nothing can be left out of {sampled.steps} steps: there must be {LEAST_STEPS} or more.")
     solver = find_solver(sampled.sampler)
     if solver.against:
         raise ValueError(f"Nothing can be left out: {solver.against}.")
