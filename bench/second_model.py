@@ -1,4 +1,4 @@
-"""A model that the pack does not ship, to see what tuning is worth elsewhere: ``python -m bench.second_model`` trains it.
+"""A model that the pack does not ship, for bench/tuning.py: ``python -m bench.second_model`` trains it, and resumes.
 
 Of the host's SD3 class too, but narrower and deeper than the demo model, and of other pictures: 128 pixels of hills,
 mosaics, rings and weaves in six palettes, drawn while it learns. About 40 minutes; the file stays in ``.dev``.

@@ -15,7 +15,7 @@ from cat_core.host.choice import Choice
 from cat_core.host.patcher import attach, last_report
 from cat_core.host.samplers import name_sampler
 from cat_core.host.tuned import choose_tuned, fingerprint, tuned_file, tuned_folder
-from cat_core.settings import PRESETS, CATSettings
+from cat_core.settings import PRESETS, CATSettings, name_steps
 from cat_core.tuned import Tuned, add
 from small import noise_for, sample, small_model
 from zoo.further import further_case
@@ -197,7 +197,7 @@ def test_what_was_found_for_a_run_is_used_and_told():
     model, run = small_model(), {"steps": 18}
     add(tuned_file(), found_for(started(model, **run)))
     report = report_of(model, **run)
-    assert report.settings == replace(NAMED, full_steps="0,1,2,3,8,15,16,17")
+    assert report.settings == replace(NAMED, full_steps="0-3,8,15-17")
     assert [step.number for step in report.steps if step.kind == "full"] == [0, 1, 2, 3, 8, 15, 16, 17]
     assert report.notes == ["tuned with euler, 18 steps and 64 tokens, where 45% was computed at 41.2 dB"]
     assert report.reasons == []
@@ -222,7 +222,7 @@ def test_for_other_steps_its_places_in_the_run_are_kept():
     add(tuned_file(), found_for(started(model, steps=18)))
     report = report_of(model, steps=24)
     full = [step.number for step in report.steps if step.kind == "full"]
-    assert report.settings.full_steps == ",".join(map(str, full))
+    assert report.settings.full_steps == name_steps(full)
     assert (full[0], full[-1]) == (0, 23)
     assert "tuned with euler, 18 steps and 64 tokens" in report.notes[0]
 
