@@ -150,7 +150,7 @@ class Tuner:
         steps, found = self.sampled.steps, []
         count = math.floor(share * steps + 1e-6)
         if self.recordings and count > 1:
-            found += propose(self.recordings, count, self.most)[:2]
+            found += propose(self.recordings, count, self.most)[: 2 if self.tokens else 4]
             if self.tokens:
                 fewer = (propose(self.recordings, max(2, round(part * count)), self.most)[0] for part in FULL_SHARES)
                 mixed = (mix_in_tokens(one, steps, share, KEEP_RATIO) for one in fewer)
@@ -182,12 +182,17 @@ class Tuner:
         """The settings that stay closest while they compute at most ``share`` of the run."""
         self.choose = lambda candidates: _closest(candidates, share)
         self.record()
-        steps = self.sampled.steps
-        presets = [Candidate(name, PRESETS[name], steps) for name in RIVALS_OF_OUR_OWN]
-        presets = [one for one in presets if plan_share(PRESETS[one.name], steps) <= share]
         # the last runs are the rival's
-        self.halve([*self.candidates(share), *presets], self.left - len(self.seeds))
+        self.halve([*self.candidates(share), *self._presets(share)], self.left - len(self.seeds))
         self.find_rival()
+
+    def _presets(self, share: float) -> list[Candidate]:
+        steps, wanted = self.sampled.steps, {name: PRESETS[name] for name in RIVALS_OF_OUR_OWN}
+        if not self.tokens:
+            # as they would be run
+            wanted = {name: settings.without_tokens() for name, settings in wanted.items()}
+        within = {settings: name for name, settings in wanted.items() if plan_share(settings, steps) <= share}
+        return [Candidate(name, settings, steps) for settings, name in within.items()]
 
     def find_cheapest(self, similarity: float) -> None:
         """The settings that compute least while they reach so many dB on the mean of the seeds; none may."""
