@@ -83,7 +83,7 @@ class CATPruningTune(io.ComfyNode):
                 io.Image.Output(
                     "pictures",
                     display_name="pictures",
-                    tooltip="Side by side: in full, the best, and fewer steps in as much time. Without a VAE the chart.",
+                    tooltip="Side by side: in full, the best, fewer steps in as much time. Without a VAE the chart.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
