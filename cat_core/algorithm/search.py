@@ -13,6 +13,8 @@ from .schedule import Schedule, StepKind
 
 FORECASTS = (0.5, 0.7, 1.0)
 CORRECTIONS = (0.0, 0.5, 1.0)
+LAST = (2, 0)
+"""Steps at the end that are computed in full in any case."""
 IDLE = CATSettings(keep_ratio=0.0, refresh_interval=2)
 
 
@@ -21,44 +23,57 @@ def score(recordings: Sequence[Recording], settings: CATSettings) -> float:
     return fmean(math.log(replay(recording, settings) + 1e-9) for recording in recordings)
 
 
-def find_full_steps(recordings: Sequence[Recording], count: int, settings: CATSettings = IDLE) -> CATSettings:
+def find_full_steps(
+    recordings: Sequence[Recording], count: int, settings: CATSettings = IDLE, last: int = 0
+) -> CATSettings:
     """``settings`` with the ``count`` full steps that err least, all others idle.
 
-    Steps are taken out one by one, then moved by one as long as that helps. The first one always stays.
+    Steps are taken out one by one, then moved by one as long as that helps. The first one always stays, and as many
+    of the ``last`` ones as ``count`` allows.
     """
     steps = len(recordings[0].latents)
     full = list(range(steps))
+    stay = {0, *range(steps - min(last, count - 1), steps)}
 
     def errs(tried: Sequence[int]) -> float:
         return score(recordings, replace(settings, full_steps=name_steps(tried)))
 
     while len(full) > max(count, 1):
-        full.remove(min(full[1:], key=lambda step: errs([one for one in full if one != step])))
+        free = [step for step in full if step not in stay]
+        full.remove(min(free, key=lambda step: errs([one for one in full if one != step])))
     best = errs(full)
-    while moved := next(((tried, err) for tried in _neighbours(full, steps) if (err := errs(tried)) < best), None):
+    while moved := next(((tried, err) for tried in _moved(full, stay, steps) if (err := errs(tried)) < best), None):
         full, best = moved
     return replace(settings, full_steps=name_steps(full))
 
 
-def _neighbours(full: list[int], steps: int) -> Iterable[list[int]]:
-    for place, step in enumerate(full[1:], 1):
+def _moved(full: list[int], stay: set[int], steps: int) -> Iterable[list[int]]:
+    for place, step in enumerate(full):
         for moved in (step - 1, step + 1):
-            if 0 < moved < steps and moved not in full:
+            if step not in stay and 0 < moved < steps and moved not in full:
                 yield [*full[:place], moved, *full[place + 1 :]]
 
 
 def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> list[CATSettings]:
     """Settings with ``count`` full steps and idle ones, the most promising first; none asks for more than ``most``.
 
+    The first two have other last steps: what computing them is worth depends on how the sampler ends, and a recording
+    does not tell.
+
     Args:
         most: bounds forecast and correction, by what the run's sampler bears.
     """
-    forecasts = sorted({min(value, most.forecast) for value in FORECASTS})
-    corrections = sorted({min(value, most.correction) for value in CORRECTIONS})
-    bases = [replace(IDLE, forecast=value, correction=corrections[-1]) for value in forecasts]
-    found = [find_full_steps(recordings, count, base) for base in bases]
-    found += [replace(one, correction=value) for one in found for value in corrections[:-1]]
-    return sorted(found, key=lambda one: score(recordings, one))
+    usual = replace(IDLE, forecast=min(IDLE.forecast, most.forecast), correction=min(IDLE.correction, most.correction))
+    knobs = [
+        {"forecast": forecast, "correction": correction}
+        for forecast in sorted({min(value, most.forecast) for value in FORECASTS})
+        for correction in sorted({min(value, most.correction) for value in CORRECTIONS})
+    ]
+    kinds = []
+    for last in LAST:
+        found = find_full_steps(recordings, count, usual, last)
+        kinds.append(sorted((replace(found, **knob) for knob in knobs), key=lambda one: score(recordings, one)))
+    return list(dict.fromkeys(one for rank in zip(*kinds, strict=True) for one in rank))
 
 
 def mix_in_tokens(settings: CATSettings, steps: int, share: float, keep_ratio: float) -> CATSettings | None:

@@ -69,6 +69,8 @@ def keep(sampled: Sampled, findings: Findings) -> str:
     chosen = findings.chosen
     if chosen is None or chosen.ran is None:
         return ""
+    if any(_beats(one, chosen) for one in findings.rivals):
+        return "Not kept for preset tuned."
     run, likeness = sampled.occasion, chosen.mean("similarity")
     tuned = Tuned(
         fingerprint(run.model),
@@ -120,7 +122,7 @@ def _describe_choice(findings: Findings, chosen: Candidate) -> list[str]:
 def _list_all(findings: Findings) -> list[str]:
     by_cost = sorted(findings.candidates, key=lambda one: one.mean("cost"))
     lines = [f"{'CAT Pruning' if one.settings else f'{one.steps} steps'}: {_figures(one)}." for one in by_cost]
-    return [*lines, "Nothing was chosen: the settings compute everything."]
+    return [*lines, "Nothing was chosen: the output settings leaves nothing out."]
 
 
 def _figures(one: Candidate) -> str:

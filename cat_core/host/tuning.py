@@ -148,7 +148,7 @@ class Tuner:
     def candidates(self, share: float) -> list[Candidate]:
         """Settings that compute at most ``share`` of the run, the most promising of each kind first."""
         steps, found = self.sampled.steps, []
-        count = math.floor(share * steps + 1e-6)
+        count = math.floor(SLACK * share * steps)
         if self.recordings and count > 1:
             found += propose(self.recordings, count, self.most)[: 2 if self.tokens else 4]
             if self.tokens:
@@ -230,7 +230,8 @@ def _closest(candidates: Sequence[Candidate], share: float) -> Candidate | None:
 
 
 def _cheapest(candidates: Sequence[Candidate], similarity: float) -> Candidate | None:
-    reaching = [one for one in candidates if one.mean("similarity") >= similarity]
+    # where a graph is computed in full whatever the settings, there is nothing to choose
+    reaching = [one for one in candidates if one.mean("similarity") >= similarity and one.mean("cost") < 1]
     return min(_of_most_seeds(reaching), key=lambda one: one.mean("cost"), default=None)
 
 

@@ -151,6 +151,18 @@ def test_the_cheapest_reaches_the_likeness_or_nothing_is_chosen():
     assert "Nothing was chosen" in describe(nothing, "latents")
 
 
+def test_nothing_is_chosen_where_a_graph_is_computed_in_full_whatever_the_settings():
+    graph = sampled()
+    model = graph.guider.model_patcher
+    model.set_model_unet_function_wrapper(lambda apply, given: apply(given["input"], given["timestep"], **given["c"]))
+    graph.guider.model_options = model.model_options
+    for aim, goal in (("closest at a cost", 0.6), ("cheapest above a likeness", 10.0)):
+        tuner = make_tuner(graph, range(1), 4, compare_latents)
+        AIMS[aim](tuner, goal, goal)
+        assert tuner.findings.ours != []
+        assert tuner.findings.chosen is None
+
+
 def test_a_curve_has_both_and_chooses_nothing():
     graph, _, findings = tuned("curve only")
     assert len(findings.ours) == len(findings.rivals) == 5
@@ -207,6 +219,7 @@ def test_no_run_is_held_behind_the_next():
 
 def test_what_was_chosen_is_used_by_preset_tuned():
     graph, _, findings = tuned("closest at a cost")
+    findings.candidates = findings.ours
     assert keep(graph, findings) == "Kept for preset tuned."
     (entry,) = read(tuned_file())
     assert entry.settings == findings.chosen.ran
@@ -257,8 +270,16 @@ def test_of_videos_and_batches_pictures_are_compared_and_shown_side_by_side():
     assert torch.equal(shown[:, :, :8], pictures.show(first))
 
 
+def test_what_fewer_steps_beat_is_not_kept():
+    graph, _, findings = tuned("closest at a cost")
+    findings.rivals[0].measured = {seed: Measured(0.5, 0.0, 90.0) for seed in findings.chosen.measured}
+    assert keep(graph, findings) == "Not kept for preset tuned."
+    assert not tuned_file().exists()
+
+
 def test_what_cannot_be_kept_is_said_and_nothing_is_lost():
     graph, _, findings = tuned("closest at a cost")
+    findings.candidates = findings.ours
     tuned_file().parent.mkdir(parents=True)
     tuned_file().write_text("{")
     assert keep(graph, findings).startswith("Not kept for preset tuned: tuned.json is no file of tuned settings")

@@ -81,12 +81,26 @@ def test_found_steps_are_as_many_as_asked_for_and_no_neighbour_is_better():
                 assert errs([*steps[:place], moved, *steps[place + 1 :]]) >= errs(steps)
 
 
-def test_proposals_ask_for_no_more_than_the_sampler_bears_and_the_best_is_first():
+def test_proposals_ask_for_no_more_than_the_sampler_bears_and_the_best_of_each_kind_is_first():
     recording, most = recorded(bends=(3, 7)), CATSettings(forecast=0.6, correction=0.5)
     found = propose([recording], 5, most)
     assert all(one.forecast <= 0.6 and one.correction <= 0.5 and one.keep_ratio == 0 for one in found)
-    errors = [replay(recording, one) for one in found]
-    assert errors == sorted(errors)
+    last = {STEPS - 2, STEPS - 1}
+    ending, free = ([one for one in found if one.full_steps == found[kind].full_steps] for kind in (0, 1))
+    assert last < set(parse_steps("full_steps", found[0].full_steps))
+    assert not last < set(parse_steps("full_steps", found[1].full_steps))
+    for kind in (ending, free):
+        errors = [replay(recording, one) for one in kind]
+        assert len(errors) > 2
+        assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_last_steps_stay_as_far_as_there_are_steps_to_spend(count):
+    steps = parse_steps("full_steps", find_full_steps([recorded(bends=(4,))], count, last=2).full_steps)
+    assert len(steps) == count
+    assert steps[0] == 0
+    assert set(steps) >= set(range(STEPS - min(2, count - 1), STEPS))
 
 
 @pytest.mark.parametrize("share", [0.4, 0.5, 0.8])
