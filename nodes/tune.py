@@ -7,7 +7,6 @@ import comfy.utils
 import torch
 from comfy.model_management import InterruptProcessingException
 from comfy_api.latest import io, ui
-from PIL import Image
 
 from ..cat_core.chart import Point, draw_chart
 from ..cat_core.host.aims import AIMS, Pictures, compare_latents, describe, describe_progress, keep
@@ -16,8 +15,6 @@ from ..cat_core.host.sampled import Sampled
 from ..cat_core.host.tuning import Candidate, Findings, Tuner, make_tuner
 from ..cat_core.settings import IN_FULL
 from .shared import CATEGORY, Settings, found_by, show
-
-LARGEST_PREVIEW = 640
 
 
 class CATPruningTune(io.ComfyNode):
@@ -105,19 +102,21 @@ class CATPruningTune(io.ComfyNode):
             bar.update_absolute(int((budget - tuner.left + share) * sampled.steps))
 
         def tell_run() -> None:
-            chart = Image.fromarray((_chart(tuner.findings).numpy() * 255).astype("uint8"))
-            bar.update_absolute((budget - tuner.left) * sampled.steps, preview=("JPEG", chart, LARGEST_PREVIEW))
-            show(describe_progress(tuner), cls)
+            bar.update_absolute((budget - tuner.left) * sampled.steps)
+            # not the progress bar's preview: that stays beside the result
+            chart = ui.PreviewImage(_chart(tuner.findings), cls=cls)
+            show(describe_progress(tuner), cls, chart.as_dict()["images"])
 
         sampled = replace(sampled, on_step=tell_step)
         compare = pictures.compare if pictures else compare_latents
-        tuner = make_tuner(sampled, range(first, first + seeds), budget, compare, tell_run)
+        tuner = make_tuner(sampled, _seeds(first, seeds), budget, compare, tell_run)
         try:
             AIMS[aim](tuner, cost, likeness)
         except InterruptProcessingException:
-            show(f"Interrupted. {_conclude(tuner, sampled, pictures)}", cls)
+            found = _conclude(tuner, sampled, pictures) if tuner.findings.seconds else "Nothing was measured."
+            show(f"Interrupted. {found}", cls)
             raise
-        text, chart = _conclude(tuner, sampled, pictures), _chart(tuner.findings).unsqueeze(0)
+        text, chart = _conclude(tuner, sampled, pictures), _chart(tuner.findings)
         show(text, cls)
         chosen = tuner.findings.chosen
         shown = pictures.side_by_side(tuner.findings) if pictures else chart
@@ -142,6 +141,11 @@ def _read_graph(
     return sample_like_custom(guider, latent, sampler, sigmas, noise)
 
 
+def _seeds(first: int, count: int) -> list[int]:
+    """In a row, and on from 0 behind the last one that there is."""
+    return [(first + number) % 2**64 for number in range(count)]
+
+
 def _conclude(tuner: Tuner, sampled: Sampled, pictures: Pictures | None) -> str:
     """Keep what was found, and tell of it."""
     text = describe(tuner.findings, "pictures" if pictures else "latents")
@@ -149,7 +153,7 @@ def _conclude(tuner: Tuner, sampled: Sampled, pictures: Pictures | None) -> str:
 
 
 def _chart(findings: Findings) -> torch.Tensor:
-    """[400, 640, 3] of what was measured so far."""
+    """[1, 400, 640, 3] of what was measured so far."""
 
     def kind(one: Candidate) -> str:
         if one is findings.chosen:
@@ -157,4 +161,4 @@ def _chart(findings: Findings) -> torch.Tensor:
         return "settings" if one.settings else "fewer steps"
 
     points = [Point(one.mean("cost"), one.mean("similarity"), kind(one)) for one in findings.candidates]
-    return torch.from_numpy(draw_chart(points))
+    return torch.from_numpy(draw_chart(points)).unsqueeze(0)

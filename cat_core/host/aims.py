@@ -69,8 +69,6 @@ def keep(sampled: Sampled, findings: Findings) -> str:
     chosen = findings.chosen
     if chosen is None or chosen.ran is None:
         return ""
-    if any(_beats(one, chosen) for one in findings.rivals):
-        return "Not kept for preset tuned."
     run, likeness = sampled.occasion, chosen.mean("similarity")
     tuned = Tuned(
         fingerprint(run.model),

@@ -11,7 +11,7 @@ from cat_core.settings import KNOBS, PRESETS, CATSettings
 from small import noise_for, sample, small_model
 
 CHOICES = {name: knob.options for name, knob in KNOBS.items() if knob.options}
-NUMBERS = [name for name in KNOBS if name not in CHOICES]
+NUMBERS = [name for name, knob in KNOBS.items() if not isinstance(knob.default, str)]
 
 
 @pytest.fixture

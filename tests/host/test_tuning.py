@@ -219,7 +219,6 @@ def test_no_run_is_held_behind_the_next():
 
 def test_what_was_chosen_is_used_by_preset_tuned():
     graph, _, findings = tuned("closest at a cost")
-    findings.candidates = findings.ours
     assert keep(graph, findings) == "Kept for preset tuned."
     (entry,) = read(tuned_file())
     assert entry.settings == findings.chosen.ran
@@ -270,16 +269,8 @@ def test_of_videos_and_batches_pictures_are_compared_and_shown_side_by_side():
     assert torch.equal(shown[:, :, :8], pictures.show(first))
 
 
-def test_what_fewer_steps_beat_is_not_kept():
-    graph, _, findings = tuned("closest at a cost")
-    findings.rivals[0].measured = {seed: Measured(0.5, 0.0, 90.0) for seed in findings.chosen.measured}
-    assert keep(graph, findings) == "Not kept for preset tuned."
-    assert not tuned_file().exists()
-
-
 def test_what_cannot_be_kept_is_said_and_nothing_is_lost():
     graph, _, findings = tuned("closest at a cost")
-    findings.candidates = findings.ours
     tuned_file().parent.mkdir(parents=True)
     tuned_file().write_text("{")
     assert keep(graph, findings).startswith("Not kept for preset tuned: tuned.json is no file of tuned settings")
