@@ -19,6 +19,7 @@ from bench.selectors import SELECTORS
 from bench.tasks import RIVALS, SAMPLERS, TEXT, Task
 from cat_core.host.patcher import attach
 from cat_core.settings import PAPER, PRESETS, CATSettings
+from tools.host import ROOT
 
 LOW_STEPS = 12
 """Of targets of at most this many steps there is little to leave out, so fewer methods."""
@@ -28,6 +29,7 @@ OURS, ALONE, BETWEEN = "presets", "refresh and forecast alone", "refresh, foreca
 ABLATION, KNOBS, PUBLISHED = "balanced, one ingredient off", "balanced, one knob turned", "paper"
 FEWER, LAZY, EASY = "fewer steps", "LazyCache", "EasyCache"
 OTHERS = "other solvers"
+TUNED = "tuned"
 TARGET = "target"
 
 AUTOMATIC = "automatic"
@@ -79,6 +81,9 @@ CACHES = {LAZY: LazyCacheNode, EASY: EasyCacheNode}
 FEWER_OF_28 = (8, 10, 12, 14, 16, 18, 22)
 DETERMINISTIC = ("euler", "dpmpp_2m", "res_multistep", "deis", "ipndm", "uni_pc")
 """Solvers of one and the same equation: what one of them reaches, others may with less."""
+FOUND = ROOT / "docs"
+"""Where what was tuned is written down."""
+TUNED_TO = ("balanced", "speed")
 COMPUTED = {28: 14, 20: 10, 12: 8, 8: 6}
 """Steps that *balanced* computes, by the steps of its run."""
 
@@ -146,8 +151,8 @@ def target(steps: int) -> Method:
 
 def methods(steps: int, task: Task = TEXT, sampler: str = "euler") -> list[Method]:
     """All methods for a target of ``steps`` steps of a sampler, in the order of the tables."""
-    if task.of_solvers:
-        return _solvers(steps, task, sampler)
+    if task.of_solvers or task.tuned:
+        return (_solvers if task.of_solvers else _tuned)(steps, task, sampler)
     if steps <= LOW_STEPS:
         return _ours(PRESETS, OURS, steps) + _fewer(range(steps // 2, steps), steps)
     fewer = _fewer((round(count * steps / 28) for count in FEWER_OF_28), steps)
@@ -220,6 +225,22 @@ def _solvers(steps: int, task: Task, sampler: str) -> list[Method]:
         *_fewer(counts, steps),
         *(Method(f"{computed} steps of {other}", OTHERS, computed, sampler=other) for other in others),
     ]
+
+
+def _tuned(steps: int, task: Task, sampler: str) -> list[Method]:
+    """Presets, what was tuned to the cost of each (:mod:`bench.tuning`), and fewer steps."""
+    found = read_found(task).get(f"{sampler} {steps}", {})
+    return [
+        *_ours({name: PRESETS[name] for name in TUNED_TO}, OURS, steps),
+        *_ours({f"tuned to {name}": CATSettings(**knobs) for name, knobs in found.items()}, TUNED, steps),
+        *_fewer((round(count * steps / 28) for count in FEWER_OF_28[:-1]), steps),
+    ]
+
+
+def read_found(task: Task) -> dict[str, dict[str, dict[str, Any]]]:
+    """Knobs that were tuned, by sampler and steps, and by the preset whose cost they may have."""
+    file = FOUND / f"{task.name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def _rivals(steps: int) -> list[Method]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from bench.methods import ALONE, BETWEEN, FEWER, LAZY, OTHERS, OURS, PUBLISHED
+from bench.methods import ALONE, BETWEEN, FEWER, LAZY, OTHERS, OURS, PUBLISHED, TUNED
 from bench.quality_figure import save_figure
 from bench.records import Row, write_rows
 from bench.results import Results, by_target
@@ -22,6 +22,11 @@ MATMUL = {
 }
 METRICS = {"psnr": ("PSNR", 1), "ssim": ("SSIM", 4), "haarpsi": ("HaarPSI", 4)}
 RIVALS = (FEWER, LAZY, ALONE)
+MODEL = {
+    False: "The [demo model](../demo/README.md)",
+    True: "A model that is not shipped ([bench/second_model.py](../bench/second_model.py) trains it)",
+}
+"""By whether it is the second one."""
 FEWEST_POINTS = 4
 """Of a curve that is drawn."""
 MINUS, MISSING = "\N{MINUS SIGN}", "n/a"
@@ -63,7 +68,7 @@ def _measured(rows: list[Row], command: str, matmul: str, task: Task) -> str:
 
     {command}
 
-The [demo model](../demo/README.md) in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode), decoded
+{MODEL[task.second]} in ComfyUI, by the host's nodes (CLIP Text Encode, KSampler, VAE Decode), decoded
 linearly: {len(prompts)} prompts, {len(pairs)} pairs of prompt and seed, CFG {task.cfg:g}, scheduler {SCHEDULER}.
 {used}; {date.today().isoformat()}; {MATMUL[matmul]}. Engine {engines} ([what it does](engine.json)).
 All numbers of every picture are in [{task.name}.csv]({task.name}.csv)."""
@@ -136,8 +141,9 @@ def _cells(results: Results, method: str) -> list[str]:
 def _rivals(results: Results) -> str:
     """PSNR of this project's settings and combinations against rivals' curves and single rivals; empty without any."""
     rivals = [group for group in RIVALS if len(results.methods(group)) > 1]
-    single = [*results.methods(PUBLISHED), *results.methods(OTHERS)]
-    methods = [method for group in (OURS, BETWEEN) for method in results.methods(group)]
+    tuned = results.methods(TUNED)
+    single = [*results.methods(PUBLISHED), *results.methods(OTHERS), *(results.methods(OURS) if tuned else [])]
+    methods = tuned or [method for group in (OURS, BETWEEN) for method in results.methods(group)]
     if not methods or not (rivals or single):
         return ""
     head = [f"above {rival} of equal cost" for rival in rivals]

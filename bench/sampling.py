@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from bench import second_model
 from bench.methods import Method
 from bench.rivals import Adapter, CallCost
 from bench.selectors import choose_by
@@ -73,7 +74,8 @@ class DemoSampler:
     def __init__(self, side: int = 64, task: Task = TEXT):
         self.side, self.task = side, task
         # decoded linearly, pictures differ as their latents do
-        self.model, self.clip, self.vae = load_demo(distilled=task.distilled, refined=False)
+        parts = second_model.load() if task.second else load_demo(distilled=task.distilled, refined=False)
+        self.model, self.clip, self.vae = parts
         self.encode = lru_cache(maxsize=None)(self._encode)
         self.begin = lru_cache(maxsize=1)(self._begin)
         comfy.utils.set_progress_bar_enabled(False)
@@ -143,6 +145,6 @@ def set_matmul(mode: str) -> None:
 
 def setup(side: int, matmul: str, task: Task = TEXT) -> str:
     """All that every sample of a benchmark depends on, as text."""
-    files = [DEMO_FILE, *[DISTILLED_FILE] * task.distilled]
+    files = [second_model.FILE] if task.second else [DEMO_FILE, *[DISTILLED_FILE] * task.distilled]
     model = " ".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
     return f"{model} {side} {matmul} {task.recipe()} {SCHEDULER} {NEGATIVE!r}"

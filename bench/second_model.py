@@ -1,27 +1,20 @@
-"""A model that the pack does not ship, for bench/tuning.py: ``python -m bench.second_model`` trains it, and resumes.
+"""A model that the pack does not ship, to see what tuning is worth elsewhere; :mod:`bench.train_second` trains it.
 
 Of the host's SD3 class too, but narrower and deeper than the demo model, and of other pictures: 128 pixels of hills,
-mosaics, rings and weaves in six palettes, drawn while it learns. About 40 minutes; the file stays in ``.dev``.
+mosaics, rings and weaves in six palettes.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
-from tqdm import tqdm
+from typing import Any
 
-from tools.host import ROOT, import_host, restart_with_allocator
+from safetensors.torch import load_file
 
-restart_with_allocator()
-import_host()
-from cat_core.host import demo  # noqa: E402
-from tools.train_demo import DemoNetwork, fit_autoencoder, sample_times, to_pixels  # noqa: E402
-from tools.training import fall, learn, save_state  # noqa: E402
+from cat_core.host import demo
+from tools.host import ROOT
 
 FILE = ROOT / ".dev" / "second" / "second.safetensors"
-STATE = FILE.with_name("state.pt")
-SIZE, ITERATIONS, BATCH, RATE, WARM, EMA, DROPOUT = 128, 1600, 24, 1.5e-3, 100, 0.995, 0.1
+SIZE = 128
 TRANSFORMER = {
     **demo.TRANSFORMER,
     "depth": 3,
@@ -31,114 +24,18 @@ TRANSFORMER = {
         "params": {"in_features": demo.WIDTH, "out_features": 3 * 64},
     },
 }
-PALETTES = {
-    "dawn": ((250, 200, 160), (190, 90, 120), (70, 40, 90)),
-    "forest": ((210, 225, 180), (90, 140, 80), (25, 60, 45)),
-    "ocean": ((200, 230, 240), (60, 140, 190), (15, 45, 95)),
-    "desert": ((245, 225, 180), (215, 150, 80), (120, 65, 35)),
-    "night": ((130, 140, 190), (55, 55, 110), (12, 12, 35)),
-    "candy": ((255, 225, 240), (240, 110, 170), (110, 190, 220)),
-}
-LINE = np.linspace(0, 1, SIZE, dtype=np.float32)
-
-
-def _hills(rng: np.random.Generator) -> np.ndarray:
-    """Ridges of waves before each other, each darker and nearer, under a sky with a sun."""
-    shade = np.broadcast_to(0.25 * LINE[:, None], (SIZE, SIZE)).copy()
-    centre, radius = rng.uniform(0.15, 0.85, 2) * (1, 0.4), rng.uniform(0.05, 0.12)
-    shade[np.hypot(LINE[None] - centre[0], LINE[:, None] - centre[1]) < radius] = 0
-    for ridge in range(4):
-        height = (
-            0.35
-            + 0.15 * ridge
-            + sum(rng.uniform(0.01, 0.06) * np.sin(2 * np.pi * (wave * LINE + rng.random())) for wave in (1, 2, 5, 9))
-        )
-        shade[LINE[:, None] > height[None]] = 0.4 + 0.18 * ridge
-    return shade
-
-
-def _mosaic(rng: np.random.Generator) -> np.ndarray:
-    """Cells around random points, with joints."""
-    points, shades = rng.random((24, 2)), rng.random(24)
-    away = np.hypot(LINE[None, :, None] - points[:, 0], LINE[:, None, None] - points[:, 1])
-    nearest = np.sort(away, -1)
-    shade = shades[away.argmin(-1)]
-    shade[nearest[..., 1] - nearest[..., 0] < 0.012] = 1
-    return shade
-
-
-def _rings(rng: np.random.Generator) -> np.ndarray:
-    """Waves around two points, one over the other."""
-    parts = [np.sin(rng.uniform(25, 60) * np.hypot(LINE[None] - x, LINE[:, None] - y)) for x, y in rng.random((2, 2))]
-    return (2 + parts[0] + parts[1]) / 4
-
-
-def _weave(rng: np.random.Generator) -> np.ndarray:
-    """Bands over and under each other, turned."""
-    angle, count = rng.uniform(0, np.pi), rng.uniform(3, 7)
-    x = np.cos(angle) * LINE[None] + np.sin(angle) * LINE[:, None]
-    y = np.cos(angle) * LINE[:, None] - np.sin(angle) * LINE[None]
-    over = (np.floor(x * count) + np.floor(y * count)) % 2 == 0
-    return np.where(over, np.abs(np.sin(np.pi * count * x)), 1 - 0.6 * np.abs(np.sin(np.pi * count * y)))
-
-
-KINDS = {"hills": _hills, "mosaic": _mosaic, "rings": _rings, "weave": _weave}
+KINDS = ("hills", "mosaic", "rings", "weave")
+PALETTES = ("dawn", "forest", "ocean", "desert", "night", "candy")
 WORDS = ["", *KINDS, *PALETTES]
 CAPTIONS = [f"{kind} {palette}" for kind in KINDS for palette in PALETTES]
 
 
-class Pictures:
-    """Draws what a caption says; every random choice comes from the generator that is passed in."""
+def load() -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE.
 
-    def draw(self, caption: str, rng: np.random.Generator) -> np.ndarray:
-        """Float32 [128, 128, 3] in 0..255."""
-        kind, palette = caption.split()
-        colours = np.array(PALETTES[palette], np.float32)
-        shade = KINDS[kind](rng)
-        return np.stack([np.interp(shade, (0, 0.5, 1), colour) for colour in colours.T], -1).astype(np.float32)
-
-
-def make_batch(iteration: int, autoencoder: demo.DemoAutoencoder) -> tuple[torch.Tensor, ...]:
-    """Latents [B, 16, 32, 32], noise, times [B] and word numbers [B, 16]: the same in every run."""
-    rng, tokenizer = np.random.default_rng(iteration), demo.DemoTokenizer(WORDS)
-    captions = [str(rng.choice(CAPTIONS)) for _ in range(BATCH)]
-    pixels = to_pixels(np.stack([Pictures().draw(caption, rng) for caption in captions]))
-    numbers = [tokenizer.encode("" if rng.random() < DROPOUT else caption) for caption in captions]
-    draw = torch.Generator().manual_seed(iteration)
-    with torch.no_grad():
-        latent = autoencoder.format.process_in(autoencoder.encode(pixels))
-    return latent, torch.randn(latent.shape, generator=draw), sample_times(BATCH, draw), torch.tensor(numbers)
-
-
-def train() -> None:
-    """Train, from where an earlier run stopped, and write the model's file."""
-    torch.manual_seed(0)
-    network, average = (DemoNetwork(TRANSFORMER, WORDS) for _ in range(2))
-    average.load_state_dict(network.state_dict())
-    autoencoder = fit_autoencoder(Pictures(), lambda rng: str(rng.choice(CAPTIONS)))
-    optimiser, done = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.01), 0
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    if STATE.exists():
-        state = torch.load(STATE, weights_only=True)
-        done = state.pop("done")
-        for name, part in (("network", network), ("average", average), ("optimiser", optimiser)):
-            part.load_state_dict(state[name])
-    bar = tqdm(range(done, ITERATIONS), initial=done, total=ITERATIONS)
-    for iteration in bar:
-        with torch.autocast("cpu", torch.bfloat16):
-            error = network(*make_batch(iteration, autoencoder))
-        learn(optimiser, error, RATE * min(1, (iteration + 1) / WARM) * fall(iteration / ITERATIONS))
-        with torch.no_grad():
-            rate = 1 - min(EMA, (1 + iteration) / (10 + iteration))
-            torch._foreach_lerp_([*average.parameters()], [*network.parameters()], rate)
-        bar.set_postfix(loss=f"{error.item():.3f}")
-        if (iteration + 1) % 200 == 0:
-            states = {"network": network, "average": average, "optimiser": optimiser}
-            save_state({**{name: part.state_dict() for name, part in states.items()}, "done": iteration + 1}, STATE)
-    weights = {name: value.contiguous() for name, value in average.state_dict().items()}
-    weights |= {f"vae.{name}": value.contiguous() for name, value in autoencoder.state_dict().items()}
-    save_file(weights, FILE)
-
-
-if __name__ == "__main__":
-    train()
+    Raises:
+        FileNotFoundError: it was not trained yet.
+    """
+    if not FILE.exists():
+        raise FileNotFoundError("The second model is not there: python3.11 tools/dev.py second trains it.")
+    return demo.assemble(load_file(FILE), WORDS, TRANSFORMER)

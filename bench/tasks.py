@@ -18,6 +18,8 @@ class Task:
         distilled: whether by the demo model's distilled variant.
         repainted: share of the picture that is repainted, a square; what lies outside it is not compared. 0 for all.
         of_solvers: whether fewer steps of other solvers are among the rivals.
+        tuned: whether settings that were tuned (``bench.tuning``) are among the methods.
+        second: whether of the second model (``bench.second_model``).
         converged: steps of :data:`CONVERGED_SAMPLER` whose picture all are compared with; 0 for the sampler's own one.
     """
 
@@ -27,6 +29,8 @@ class Task:
     distilled: bool = False
     repainted: float = 0.0
     of_solvers: bool = False
+    tuned: bool = False
+    second: bool = False
     converged: int = 0
 
     @property
@@ -37,7 +41,7 @@ class Task:
     def recipe(self) -> str:
         """All that a sample depends on, as text; what came later is left out where it is not used."""
         part = f" repainted {self.repainted}" if self.repainted else ""
-        return f"{self.cfg}{' distilled' if self.distilled else ''}{part}"
+        return f"{self.cfg}{' distilled' if self.distilled else ''}{part}{' second' if self.second else ''}"
 
 
 TEXT = Task("quality", "Quality against cost")
@@ -53,5 +57,7 @@ TASKS = {
         Task("solvers", "Quality against cost, and other solvers", of_solvers=True),
         Task("converged", "Quality against cost, from the converged picture", of_solvers=True, converged=84),
         Task("inpainting", "Quality against cost, where a fifth is repainted", repainted=0.2),
+        Task("tuned", "Quality against cost, tuned", tuned=True),
+        Task("tuned_second", "Quality against cost, tuned on another model", tuned=True, second=True),
     )
 }

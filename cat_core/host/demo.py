@@ -234,11 +234,11 @@ def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _load_model(weights: dict[str, torch.Tensor]) -> comfy.model_patcher.ModelPatcher:
-    """The host's SD3 model with the demo weights, in the precision that the host picks for the device."""
+def _load_model(weights: dict[str, torch.Tensor], transformer: dict[str, Any]) -> comfy.model_patcher.ModelPatcher:
+    """The host's SD3 model with these weights, in the precision that the host picks for the device."""
     management = comfy.model_management
     device, offload = management.get_torch_device(), management.unet_offload_device()
-    config = comfy.supported_models.SD3(dict(TRANSFORMER))
+    config = comfy.supported_models.SD3(dict(transformer))
     parameters = sum(tensor.numel() for tensor in weights.values())
     supported = config.supported_inference_dtypes
     dtype = management.unet_dtype(
@@ -309,14 +309,24 @@ def load_demo(
     Raises:
         FileNotFoundError, ValueError: see :func:`read_demo_file`.
     """
-    tensors, vocabulary = read_demo_file(path)
-    model, vae = _load_model(_part(tensors, "model.")), _part(tensors, "vae.")
+    model, clip, vae = assemble(*read_demo_file(path), refined=refined)
+    if distilled:
+        model = comfy.sd.load_lora_for_models(model, None, _read(DISTILLED_FILE)[0], 1.0, 0.0)[0]
+    return model, clip, vae
+
+
+def assemble(
+    tensors: dict[str, torch.Tensor],
+    vocabulary: list[str],
+    transformer: dict[str, Any] = TRANSFORMER,
+    refined: bool = False,
+) -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """MODEL, CLIP and VAE of a demo model's tensors, or of one with another ``transformer`` (the host's arguments)."""
+    model, vae = _load_model(_part(tensors, "model."), transformer), _part(tensors, "vae.")
     # what previews are coloured with: each channel's mean over the pixels of a patch
     colours = rearrange(vae["to_pixels"].float(), "l (c p) -> l c p", c=3).mean(-1)
     model.model.latent_format.latent_rgb_factors = colours.tolist()
     model.model.latent_format.latent_rgb_factors_bias = (
         rearrange(vae["mean"].float(), "(c p) -> c p", c=3).mean(-1).tolist()
     )
-    if distilled:
-        model = comfy.sd.load_lora_for_models(model, None, _read(DISTILLED_FILE)[0], 1.0, 0.0)[0]
     return model, _load_clip(_part(tensors, "text."), vocabulary), _load_vae(vae, refined)
