@@ -64,15 +64,13 @@ def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> l
         most: bounds forecast and correction, by what the run's sampler bears.
     """
     usual = replace(IDLE, forecast=min(IDLE.forecast, most.forecast), correction=min(IDLE.correction, most.correction))
-    knobs = [
-        {"forecast": forecast, "correction": correction}
-        for forecast in sorted({min(value, most.forecast) for value in FORECASTS})
-        for correction in sorted({min(value, most.correction) for value in CORRECTIONS})
-    ]
+    forecasts = sorted({min(value, most.forecast) for value in FORECASTS})
+    corrections = sorted({min(value, most.correction) for value in CORRECTIONS})
     kinds = []
     for last in LAST:
         found = find_full_steps(recordings, count, usual, last)
-        kinds.append(sorted((replace(found, **knob) for knob in knobs), key=lambda one: score(recordings, one)))
+        turned = [replace(found, forecast=one, correction=other) for one in forecasts for other in corrections]
+        kinds.append(sorted(turned, key=lambda one: score(recordings, one)))
     return list(dict.fromkeys(one for rank in zip(*kinds, strict=True) for one in rank))
 
 
