@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+STEPS = r"\s*|\s*\d{1,4}(\s*-\s*\d{1,4})?(\s*,\s*\d{1,4}(\s*-\s*\d{1,4})?)*\s*"
 IDLE_INTERVAL = 2
 """Every other step is computed where nothing is between refreshes: wider gaps cost more than they save."""
 
@@ -35,6 +38,9 @@ class Knob:
 
     def check(self, name: str, value: Any) -> None:
         """Raise ``ValueError`` for a value that is not allowed, saying what is."""
+        if self.default == "":
+            parse_steps(name, value)
+            return
         if self.options:
             if value not in self.options:
                 raise ValueError(f"{name} must be one of {', '.join(self.options)}, not {value!r}.")
@@ -46,6 +52,36 @@ class Knob:
             raise ValueError(
                 f"{name} is {self.meaning}: it must be {kind} from {self.low} to {self.high}, not {value!r}."
             )
+
+
+def parse_steps(name: str, text: Any) -> tuple[int, ...]:
+    """Numbers of steps in words: ``0-3,7`` is (0, 1, 2, 3, 7). Nothing stands for none.
+
+    Raises:
+        ValueError: anything else, steps that do not rise, or a first one that is not 0.
+    """
+    if not isinstance(text, str) or not re.fullmatch(STEPS, text):
+        raise ValueError(f"{name} must be like '0-3,7,11', numbers of steps and ranges of them, not {text!r}.")
+    steps: list[int] = []
+    for part in filter(None, text.replace(" ", "").split(",")):
+        first, _, last = part.partition("-")
+        named = range(int(first), int(last or first) + 1)
+        # looked at part by part: a file from elsewhere may name more steps than memory holds
+        if not named or (named[0] <= steps[-1] if steps else named[0] != 0):
+            raise ValueError(f"{name} must begin with 0 and rise from step to step, not {text!r}.")
+        steps += named
+    return tuple(steps)
+
+
+def name_steps(steps: Iterable[int]) -> str:
+    """Rising numbers of steps as ``full_steps`` has them: (0, 1, 2, 7) is ``0-2,7``."""
+    parts: list[list[int]] = []
+    for step in steps:
+        if parts and step == parts[-1][-1] + 1:
+            parts[-1].append(step)
+        else:
+            parts.append([step])
+    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def _knob(default: Any, meaning: str, effect: str, **more: Any) -> Any:
@@ -165,6 +201,12 @@ class CATSettings:
         high=2**64 - 1,
         step=0,
     )
+    full_steps: str = _knob(
+        "",
+        "the steps that are computed in full, counted from 0",
+        "Which steps are computed in full, like 0-3,7,11: in place of warmup_steps, refresh_interval and "
+        "final_full_steps. Empty: those hold.",
+    )
     focus_mask: Any = None
 
     def __post_init__(self) -> None:
@@ -183,7 +225,14 @@ class CATSettings:
     def without_tokens(self) -> CATSettings:
         """What is used in place of these where tokens cannot be computed by themselves: idle steps, as in quality."""
         interval = min(self.refresh_interval or IDLE_INTERVAL, IDLE_INTERVAL)
-        return replace(self, keep_ratio=0.0, focus_mask=None, refresh_interval=interval)
+        # chosen for steps that are pruned between them
+        full_steps = "" if self.selects_tokens else self.full_steps
+        return replace(self, keep_ratio=0.0, focus_mask=None, refresh_interval=interval, full_steps=full_steps)
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it is said, not left to the pack, where a run has to be computed in full."""
+        return self.warmup_steps > 0 or self.full_steps.strip() != ""
 
     def to_json(self) -> str:
         """All knobs but the focus mask, as one JSON object."""
@@ -192,6 +241,18 @@ class CATSettings:
 
 KNOBS: dict[str, Knob] = {one.name: one.metadata["knob"] for one in fields(CATSettings) if one.metadata}
 """All knobs by name, in the order of the node's inputs; the focus mask is none."""
+
+
+def name_changes(settings: CATSettings, other: CATSettings) -> list[str]:
+    """What is other in ``other``, a knob and its value each."""
+    changed = {name: getattr(other, name) for name in KNOBS if getattr(settings, name) != getattr(other, name)}
+    texts = {name: value or "none" if isinstance(value, str) else f"{value:g}" for name, value in changed.items()}
+    changes = [f"{name} {text}" for name, text in texts.items()]
+    return changes + ["no focus mask"] * (settings.focus_mask is not None and other.focus_mask is None)
+
+
+IN_FULL = CATSettings(keep_ratio=1.0)
+"""Nothing is left out."""
 
 PAPER = CATSettings(
     keep_ratio=0.3,

@@ -5,5 +5,6 @@ from .demo import CATPruningDemoLoader
 from .patch import CATPruning
 from .report import CATPruningReport
 from .settings import CATPruningSettings
+from .tune import CATPruningTune
 
-NODES = [CATPruning, CATPruningSettings, CATPruningReport, CATPruningCompare, CATPruningDemoLoader]
+NODES = [CATPruning, CATPruningSettings, CATPruningReport, CATPruningCompare, CATPruningTune, CATPruningDemoLoader]

@@ -4,11 +4,16 @@ from comfy_api.latest import io
 
 from ..cat_core.host import architecture
 from ..cat_core.host.patcher import attach, detach
+from ..cat_core.host.tuned import choose_tuned
 from ..cat_core.settings import PRESETS
 from .shared import CATEGORY, Settings, found_by, show
 
 AUTOMATIC = "automatic"
 """The preset that the model's family names."""
+TUNED = "tuned"
+"""What was found for the model."""
+CHOICES = {AUTOMATIC: None, **PRESETS, TUNED: choose_tuned}
+"""What a preset gives to the engine."""
 
 
 class CATPruning(io.ComfyNode):
@@ -39,12 +44,13 @@ class CATPruning(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "preset",
-                    options=[AUTOMATIC, *PRESETS],
+                    options=list(CHOICES),
                     default=AUTOMATIC,
                     tooltip=(
                         "automatic: balanced, or quality where the model asks for it. balanced: about half the "
                         "computation. quality: closer to the original, a third less. speed: about a third of the "
-                        "computation. paper: as published. Not used if settings are connected."
+                        "computation. paper: as published. tuned: what was found for this model. Not used if settings "
+                        "are connected."
                     ),
                 ),
                 Settings.Input(
@@ -61,8 +67,8 @@ class CATPruning(io.ComfyNode):
             show("Off: the model samples as without this node.", cls)
             return io.NodeOutput(detach(model))
         # the host lets any text through that comes by its API
-        if preset not in (AUTOMATIC, *PRESETS):
-            raise ValueError(f"preset must be one of {', '.join((AUTOMATIC, *PRESETS))}, not {preset!r}.")
-        chosen = settings or (None if preset == AUTOMATIC else PRESETS[preset])
+        if preset not in CHOICES:
+            raise ValueError(f"preset must be one of {', '.join(CHOICES)}, not {preset!r}.")
+        chosen = settings or CHOICES[preset]
         # a run comes later than this node: its result is shown when it ends
         return io.NodeOutput(attach(model, chosen, lambda report: show(report.brief(), cls)))

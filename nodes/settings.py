@@ -11,6 +11,9 @@ def _make_input(name: str, knob: Knob) -> io.Input:
     shown = {"default": knob.default, "tooltip": knob.effect}
     if knob.options:
         made = io.Combo.Input(name, options=list(knob.options), **shown)
+    elif isinstance(knob.default, str):
+        # younger than workflows that were saved without it
+        made = io.String.Input(name, optional=True, **shown)
     elif knob.step:
         made = io.Float.Input(name, min=float(knob.low), max=float(knob.high), step=knob.step, **shown)
     else:

@@ -55,7 +55,7 @@ class LowRank(torch.nn.Module):
 def load_network() -> tuple[DemoNetwork, demo.DemoTokenizer]:
     """The shipped demo model as one float32 network, nothing of it to be trained."""
     tensors, vocabulary = demo.read_demo_file()
-    network = DemoNetwork().requires_grad_(False)
+    network = DemoNetwork(demo.TRANSFORMER, vocabulary).requires_grad_(False)
     network.load_state_dict({k: v.float() for k, v in tensors.items() if not k.startswith("vae.")})
     return network, demo.DemoTokenizer(vocabulary)
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,13 +41,18 @@ TIME_SHIFT = 3  # as the host samples
 
 
 class DemoNetwork(torch.nn.Module):
-    """Transformer and text encoder, trained together."""
+    """Transformer and text encoder, trained together.
 
-    def __init__(self):
+    Args:
+        transformer: arguments of the host's MMDiT.
+        words: that prompts are of.
+    """
+
+    def __init__(self, transformer: dict[str, Any], words: list[str]):
         super().__init__()
         operations = comfy.ops.disable_weight_init
-        self.model = OpenAISignatureMMDITWrapper(**demo.TRANSFORMER, operations=operations, dtype=torch.float32)
-        self.text = demo.DemoTextEncoder(len(vocabulary()))
+        self.model = OpenAISignatureMMDITWrapper(**transformer, operations=operations, dtype=torch.float32)
+        self.text = demo.DemoTextEncoder(len(words))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -116,8 +123,10 @@ def to_pixels(pictures: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def fit_autoencoder(scenes: EmojiScenes, pictures: int = 400) -> demo.DemoAutoencoder:
-    """Principal components of the 4x4 patches of some pictures, half whitened.
+def fit_autoencoder(
+    scenes: Any, random_scene: Callable[[np.random.Generator], Any] = random_scene, pictures: int = 400
+) -> demo.DemoAutoencoder:
+    """Principal components of the 4x4 patches of some pictures, half whitened; ``scenes`` draws the random ones.
 
     A component spreads by the square root of what it would: details are weaker than shapes and drown earlier in noise.
     """
@@ -143,7 +152,7 @@ class Trainer:
 
     def __init__(self, rate: float):
         torch.manual_seed(0)
-        self.network = DemoNetwork()
+        self.network = DemoNetwork(demo.TRANSFORMER, vocabulary())
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
         self.rate = rate

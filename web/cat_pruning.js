@@ -53,6 +53,12 @@ function writeOutside(outer, inner, text) {
     write(outer, [...outer.catPruningSaid.values()].join("\n"));
 }
 
+/** Pictures on a node whose run goes on; its result takes their place. */
+function showImages(node, images) {
+    const id = node.graph === (app.rootGraph ?? app.graph) ? node.id : `${node.graph.id}:${node.id}`;
+    app.nodeOutputs[id] = { images };
+}
+
 app.registerExtension({
     name: "CATPruning.Lines",
     setup() {
@@ -60,6 +66,7 @@ app.registerExtension({
             const nodes = find(detail.node), inner = nodes.pop();
             if (!inner) return;
             write(inner, detail.text);
+            if (detail.images.length) showImages(inner, detail.images);
             for (const outer of nodes) writeOutside(outer, inner, detail.text);
         });
     },

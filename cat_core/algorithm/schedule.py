@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum
 from itertools import pairwise
 
-from ..settings import CATSettings
+from ..settings import CATSettings, parse_steps
 
 FEWEST_STEPS = 6
 """Shorter runs are computed in full, unless warm-up steps are chosen."""
@@ -31,30 +31,36 @@ class Schedule:
 
     Args:
         sigmas: the run's noise levels, one more than steps, falling.
-        settings: warm-up, refresh interval, final steps and keep ratio are used.
+        settings: full steps, warm-up, refresh interval, final steps and keep ratio are used.
     """
 
     def __init__(self, sigmas: Sequence[float], settings: CATSettings):
         self.sigmas, self.settings = list(sigmas), settings
         self.keep_ratio = settings.keep_ratio
         self.steps = max(len(self.sigmas) - 1, 0)
-        self.automatic = settings.warmup_steps == 0
-        self.warmup = settings.warmup_steps or automatic_warmup(self.steps)
+        self.automatic = not settings.is_chosen
+        self.named = [step for step in parse_steps("full_steps", settings.full_steps) if step < self.steps]
+        self.warmup = _count_first(self.named) or settings.warmup_steps or automatic_warmup(self.steps)
         self.kinds = self._kinds(settings)
 
     def _kinds(self, settings: CATSettings) -> list[StepKind]:
         if settings.keep_ratio == 1:
             return [StepKind.FULL] * self.steps
-        final = max(self.steps - settings.final_full_steps, self.warmup - 1)
-        refreshes = _divide(self.warmup - 1, final, settings.refresh_interval, longest=True)
-        full = {*range(self.warmup), *refreshes, *range(final, self.steps)}
+        full = self._full_steps(settings)
         kinds = [StepKind.FULL if step in full else StepKind.IDLE for step in range(self.steps)]
         if settings.selects_tokens:
-            ends = [self.warmup - 1, *refreshes, final]
-            for start, end in pairwise(ends):
+            for start, end in pairwise([*full, self.steps]):
                 for step in _divide(start, end, settings.pruned_interval):
                     kinds[step] = StepKind.PRUNED
         return kinds
+
+    def _full_steps(self, settings: CATSettings) -> list[int]:
+        """Their numbers, rising: those that are named, or warm-up, refreshes and the last ones."""
+        if self.named:
+            return self.named
+        final = max(self.steps - settings.final_full_steps, self.warmup - 1)
+        refreshes = _divide(self.warmup - 1, final, settings.refresh_interval, longest=True)
+        return sorted({*range(self.warmup), *refreshes, *range(final, self.steps)})
 
     def find_step(self, sigma: float) -> int:
         """Number of the step whose interval (next sigma, sigma] holds ``sigma``; beyond the ends, the end's step."""
@@ -95,6 +101,11 @@ def _divide(start: int, end: int, interval: int, longest: bool = False) -> list[
     return [start + number * (end - start) // parts for number in range(1, parts)]
 
 
+def _count_first(steps: Sequence[int]) -> int:
+    """How many of rising steps follow each other from 0 on."""
+    return sum(1 for place, step in enumerate(steps) if step == place)
+
+
 def count_whole_steps(sigmas: Sequence[float], levels: Sequence[float]) -> int:
     """How many steps a run over all of a model's noise levels has whose steps are as wide as these.
 
@@ -116,7 +127,7 @@ def is_short(steps: int, settings: CATSettings) -> bool:
 
     ``steps`` are those of :func:`count_whole_steps`.
     """
-    return settings.warmup_steps == 0 and steps <= SHORT_RUN
+    return not settings.is_chosen and steps <= SHORT_RUN
 
 
 def automatic_warmup(steps: int) -> int:

@@ -19,9 +19,10 @@ from comfy.utils import pack_latents
 
 from ..algorithm.schedule import count_whole_steps
 from ..report import Report
-from ..settings import KNOBS, PRESETS, CATSettings
+from ..settings import PRESETS, CATSettings, name_changes
 from .architecture import Family, find_family
 from .call import ModelCall, unwrap_compiled
+from .choice import Choice, Chooser, Occasion
 from .inpainting import focus_on_repainted
 from .journal import IDLE_INSTEAD
 from .known import KEY, find_unknown_in_patcher
@@ -41,11 +42,11 @@ log = logging.getLogger(__name__)
 class Attachment:
     """What a patched model carries between runs: its settings and its last run's report, no tensors of a run.
 
-    Settings of None are those of the preset that the model's family names. Reports are of the last runs, the latest
-    last, each with the fingerprint of the latent that it made.
+    Settings of None are those of the preset that the model's family names; others may be chosen for every run. Reports
+    are of the last runs, the latest last, each with the fingerprint of the latent that it made.
     """
 
-    settings: CATSettings | None
+    settings: CATSettings | Chooser | None
     again: bool = False
     """Whether the model carried CAT Pruning already when it was attached."""
     on_report: Callable[[Report], None] | None = None
@@ -56,15 +57,22 @@ class Attachment:
         """Clones share the reports, which are told apart by their latents: the host makes clones even in a sampler."""
         return self
 
+    def choose(self, run: Occasion) -> Choice:
+        """Settings for a run that starts."""
+        return self.settings(run) if callable(self.settings) else Choice(self.settings)
+
 
 def attach(
-    model: ModelPatcher, settings: CATSettings | None = None, on_report: Callable[[Report], None] | None = None
+    model: ModelPatcher,
+    settings: CATSettings | Chooser | None = None,
+    on_report: Callable[[Report], None] | None = None,
 ) -> ModelPatcher:
     """Return a clone of ``model`` whose sampling runs are pruned; ``model`` itself stays as it is.
 
-    Settings of None take the preset that the model's family names, and preset quality for all other models. A model
-    that carries CAT Pruning already gets the new settings only. Where tokens cannot be computed by themselves there are
-    idle steps instead, and the report says why. ``on_report`` gets every run's report when it ends.
+    Settings of None take the preset that the model's family names, and preset quality for all other models; a function
+    is asked for them when a run starts. A model that carries CAT Pruning already gets the new settings only. Where
+    tokens cannot be computed by themselves there are idle steps instead, and the report says why. ``on_report`` gets
+    every run's report when it ends.
 
     Example::
 
@@ -76,7 +84,8 @@ def attach(
     clone.set_attachments(KEY, Attachment(settings, KEY in model.attachments, on_report))
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
-    if settings and settings.selects_tokens and (reason := _reason_against_tokens(clone)):
+    wanted = isinstance(settings, CATSettings) and settings.selects_tokens
+    if wanted and (reason := reason_against_tokens(clone)):
         log.warning("CAT Pruning, %s: %s.", IDLE_INSTEAD, reason)
     return clone
 
@@ -126,7 +135,7 @@ def _fingerprint(latent: Any) -> bytes:
     return hashlib.blake2b(packed.detach().to(torch.float16).cpu().contiguous().numpy().tobytes()).digest()
 
 
-def _reason_against_tokens(model: ModelPatcher) -> str | None:
+def reason_against_tokens(model: ModelPatcher) -> str | None:
     """Why this model can have no pruned steps, or None. Idle steps need its output only: every model can have them."""
     transformer = unwrap_compiled(model.get_model_object("diffusion_model"))
     if find_family(transformer) is None:
@@ -153,10 +162,10 @@ def _reason_against_all(model_options: dict[str, Any]) -> str | None:
 
 
 def _choose_settings(
-    model: ModelPatcher, family: Family | None, noise_mask: torch.Tensor | None
+    settings: CATSettings | None, model: ModelPatcher, family: Family | None, noise_mask: torch.Tensor | None
 ) -> tuple[CATSettings, str | None]:
-    """The settings of a run, and why there must be no pruned steps in it, or None."""
-    settings, reason = model.get_attachment(KEY).settings, _reason_against_tokens(model)
+    """The settings of a run, those given if any are, and why there must be no pruned steps in it, or None."""
+    reason = reason_against_tokens(model)
     if settings is not None:
         return settings, reason
     settings = PRESETS[AUTOMATIC_WITHOUT_TOKENS if family is None or reason else family.preset]
@@ -195,17 +204,24 @@ def _start(
     family = find_family(patcher.get_model_object("diffusion_model"))
     if "denoise_mask_function" in guider.model_options:
         noise_mask = None  # another node changes it from step to step
-    settings, against_tokens = _choose_settings(patcher, family, noise_mask)
+    guided = is_guided(guider)
+    choice = attachment.choose(Occasion(patcher, family, sampler, sigmas, noise_shape, guided))
+    settings, against_tokens = _choose_settings(choice.settings, patcher, family, noise_mask)
     against_all = _reason_against_all(guider.model_options) or solver.against
-    bounded = solver.bound(settings, steps, _is_guided(guider))
+    # idle steps in place of measured pruned ones were not measured
+    measured = choice.measured and not (against_tokens and settings.selects_tokens)
+    bounded = settings if measured else solver.bound(settings, steps, guided)
     reasons = against_tokens, against_all
     run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, packed, *reasons)
+    for note in choice.notes:
+        run.journal.note(note)
     if run.active and bounded != settings:
-        run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {_changes(settings, bounded)}")
+        changes = ", ".join(name_changes(settings, bounded))
+        run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {changes}")
     # the host does not evaluate it then (comfy/samplers.py: sampling_function)
-    if type(guider) is CFGGuider and not _is_guided(guider):
+    if type(guider) is CFGGuider and not guided:
         run.left_out = {"negative"}
-    if attachment.settings is None and bounded.focus_mask is not None:
+    if choice.settings is None and bounded.focus_mask is not None:
         run.journal.note("what is repainted is computed between refreshes, and a ring around it")
     if attachment.again:
         run.journal.note("CAT Pruning is applied more than once, the last settings are used")
@@ -218,17 +234,11 @@ def _noise_levels(model: ModelPatcher) -> list[float]:
     return [] if levels is None else levels.tolist()
 
 
-def _is_guided(guider: Any) -> bool:
+def is_guided(guider: Any) -> bool:
     """Whether more than one prompt makes the answer; of guiders that are not the host's, that is taken for granted."""
-    return set(guider.conds) != {"positive"} and not (type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0))
-
-
-def _changes(settings: CATSettings, bounded: CATSettings) -> str:
-    """What is other than was asked for."""
-    changes = [
-        f"{name} {getattr(bounded, name):g}" for name in KNOBS if getattr(settings, name) != getattr(bounded, name)
-    ]
-    return ", ".join(changes + ["no focus mask"] * (settings.focus_mask is not bounded.focus_mask))
+    # the host makes the one of the other when it samples
+    conds = getattr(guider, "conds", None) or guider.original_conds
+    return set(conds) != {"positive"} and not (type(guider) is CFGGuider and math.isclose(guider.cfg, 1.0))
 
 
 def _end(run: Run, attachment: Attachment, model: ModelPatcher, output: torch.Tensor | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 from ..algorithm.solver import Solver
@@ -60,15 +61,46 @@ SOLVERS: dict[str, Solver] = {
 """By the name of the host's function, without ``sample_``."""
 
 
+_NAMES = {
+    "unipc": "uni_pc",
+    "unipc_bh2": "uni_pc_bh2",
+    "dpm_fast_function": "dpm_fast",
+    "dpm_adaptive_function": "dpm_adaptive",
+}
+"""In the host's lists, where the function has another."""
+
+
 def find_solver(sampler: Any) -> Solver:
     """How a sampler (``comfy/samplers.py: KSAMPLER``) uses the model's answers, by its function and options."""
-    function: Any = getattr(sampler, "sampler_function", None)
-    options = getattr(sampler, "extra_options", None) or {}
-    if getattr(function, "__module__", None) not in MODULES:
+    name = _name_function(sampler)
+    if name is None:
         return UNKNOWN
-    name = function.__name__.removeprefix("sample_")
+    options = _options(sampler)
     if options.get("s_churn", 0.0) > 0:
         return replace(NOISY, evaluations=_AGAIN.get(name, 1))
     if options.get("eta", 1.0) == 0 and name in _WITHOUT_NOISE:
         return _WITHOUT_NOISE[name]
     return SOLVERS.get(name, UNKNOWN)
+
+
+def name_sampler(sampler: Any) -> str:
+    """Name in the host's lists, with the options that are not its function's own: ``euler_ancestral(eta=0.5)``."""
+    name = _name_function(sampler)
+    if name is None:
+        function = getattr(sampler, "sampler_function", sampler)
+        return f"{getattr(function, '__name__', type(function).__name__)} of another node"
+    own = {key: parameter.default for key, parameter in signature(sampler.sampler_function).parameters.items()}
+    plain = {key: value for key, value in _options(sampler).items() if isinstance(value, int | float | str)}
+    changed = ", ".join(f"{key}={value}" for key, value in sorted(plain.items()) if own.get(key) != value)
+    return _NAMES.get(name, name) + (f"({changed})" if changed else "")
+
+
+def _name_function(sampler: Any) -> str | None:
+    """Of the host's own functions, without ``sample_``; None of all others."""
+    function: Any = getattr(sampler, "sampler_function", None)
+    known = getattr(function, "__module__", None) in MODULES
+    return function.__name__.removeprefix("sample_") if known else None
+
+
+def _options(sampler: Any) -> dict[str, Any]:
+    return getattr(sampler, "extra_options", None) or {}

@@ -142,7 +142,12 @@ class ComfyPage:
         self.drawn()
 
     def run(self) -> None:
-        """Press the button, and wait until the front end has heard that the run has ended well."""
+        """Press the button, and wait until the run has ended well."""
+        self.start()
+        self.finish()
+
+    def start(self) -> None:
+        """Press the button."""
         self.page.evaluate(
             """() => {
                 window.ended = false;
@@ -150,8 +155,33 @@ class ComfyPage:
             }"""
         )
         self.page.get_by_test_id("queue-button").click()
+
+    def finish(self) -> None:
+        """Wait until the front end has heard that the run has ended well."""
         self.page.wait_for_function("window.ended", timeout=10 * WAIT)
         self.drawn()
+
+    def interrupt(self) -> None:
+        """Press the button that stops what runs."""
+        self.page.get_by_role("button", name="Cancel current run").first.click()
+
+    def listen(self, number: int) -> None:
+        """Collect what a node says from now on, see :meth:`said`."""
+        self.page.evaluate(
+            """number => {
+                const said = window.said = [];
+                new MutationObserver(() => {
+                    const box = document.querySelector(`[data-testid=cat-pruning-lines-${number}]`);
+                    if (box && box.textContent != said.at(-1)) said.push(box.textContent);
+                }).observe(document.body, {subtree: true, childList: true, characterData: true});
+            }""",
+            number,
+        )
+
+    def said(self, until: str) -> list[str]:
+        """All that the node of :meth:`listen` said so far, when it has said these words."""
+        self.page.wait_for_function("words => window.said.at(-1)?.includes(words)", arg=until, timeout=10 * WAIT)
+        return self.page.evaluate("window.said")
 
     def output(self, kind: str) -> dict[str, Any]:
         """What a node's last run gave to the interface."""

@@ -14,7 +14,11 @@ DEMO = FOLDER / "cat_pruning_demo.json"
 COMPARE = FOLDER / "cat_pruning_compare.json"
 COMPARED = ROOT / "subgraphs" / "Compare with and without CAT Pruning.json"
 SUBGRAPH = ROOT / "subgraphs" / "KSampler with CAT Pruning.json"
-NODES = {"CATPruning", "CATPruningSettings", "CATPruningReport", "CATPruningCompare", "CATPruningDemoLoader"}
+TUNE = FOLDER / "cat_pruning_tune.json"
+TUNED = ROOT / "subgraphs" / "Tune CAT Pruning.json"
+GOLDEN = sorted((ROOT / "tests" / "golden").glob("*/*.json"))
+"""Workflows as earlier versions saved them."""
+IN_DEMO = {"CATPruning", "CATPruningSettings", "CATPruningReport", "CATPruningDemoLoader"}
 
 
 def small(comfy):
@@ -52,8 +56,7 @@ def test_the_template_browser_shows_every_workflow_with_its_picture(comfy):
 
 def test_the_front_end_reads_every_workflow_as_the_tests_do(comfy):
     info = comfy.server.get("/object_info")
-    for name in WORKFLOWS:
-        path = FOLDER / f"{name}.json"
+    for path in [*(FOLDER / f"{name}.json" for name in WORKFLOWS), *GOLDEN]:
         comfy.open_file(path)
         kinds = set(comfy.page.evaluate("app.graph.nodes.map(node => node.type)"))
         assert kinds <= set(comfy.page.evaluate("Object.keys(LiteGraph.registered_node_types)"))
@@ -92,6 +95,9 @@ def test_the_search_box_finds_the_node_and_puts_it_into_the_workflow(comfy):
         first = comfy.page.evaluate(options)[: 5 if word == "cache" else 4]
         assert any(option.startswith("CAT Pruning") for option in first), (word, first)
     comfy.photograph(f"search_{comfy.look}")
+    comfy.search("autotune")
+    assert any(option.startswith("CAT Pruning Tune") for option in comfy.page.evaluate(options)[:4])
+    comfy.search("skip steps")
     comfy.add("CAT Pruning", 150, 500)
     comfy.page.wait_for_function("app.graph.nodes.some(node => node.type == 'CATPruning')")
 
@@ -130,15 +136,16 @@ WITHOUT_THE_PACK = """() => {
     const second = ["KSampler", "VAEDecode", "SaveImage"].flatMap(kind => of(kind).slice(1));
     [...pack, ...second].forEach(node => app.graph.remove(node));
 }"""
-COMPARED_IN_PLACE = """() => {
+CONNECT_SUBGRAPH = """() => {
     const of = kind => app.graph.nodes.filter(node => node.type == kind);
-    const compared = app.graph.nodes.find(node => node.subgraph);
-    const slot = name => compared.inputs.findIndex(input => input.name == name);
+    const added = app.graph.nodes.find(node => node.subgraph);
+    const slot = name => added.inputs.findIndex(input => input.name == name);
     const [positive, negative] = of("CLIPTextEncode"), [latent_image] = of("EmptySD3LatentImage");
-    const sources = {model: of("CATPruning")[0], positive, negative, latent_image};
-    for (const [name, node] of Object.entries(sources)) node.connect(0, compared, slot(name));
-    of("CATPruningDemoLoader")[0].connect(2, compared, slot("vae"));
-    return compared.id;
+    const [loader] = of("CATPruningDemoLoader"), [model] = [...of("CATPruning"), loader];
+    const sources = {model, positive, negative, latent_image};
+    for (const [name, node] of Object.entries(sources)) node.connect(0, added, slot(name));
+    loader.connect(2, added, slot("vae"));
+    return added.id;
 }"""
 
 
@@ -163,7 +170,7 @@ def test_a_first_time_user_finds_the_node_sees_what_it_saved_and_compares(comfy)
     assert re.fullmatch(saved, comfy.shown_text("CATPruning"))
     comfy.search("compare with")
     comfy.add(COMPARED.stem, 700, 600)
-    number = comfy.page.evaluate(COMPARED_IN_PLACE)
+    number = comfy.page.evaluate(CONNECT_SUBGRAPH)
     comfy.run()
     off = "Without: Off: the model samples as without this node."
     compared = r"CAT Pruning Compare: PSNR \d+\.\d dB, SSIM 0\.9\d+"
@@ -176,6 +183,51 @@ def test_a_first_time_user_sees_why_nothing_was_saved(comfy):
     first, why = comfy.shown_text("CATPruning").splitlines()
     assert first == "Nothing was pruned"
     assert why.startswith("In full: its 4 steps are too few to leave any out")
+
+
+def test_tuning_shows_how_far_it_is_and_then_what_it_found(comfy):
+    comfy.open_file(TUNE)
+    comfy.set("CATPruningTune", seeds=1, budget=6)
+    comfy.look_at_all()
+    number = comfy.number("CATPruningTune")
+    comfy.listen(number)
+    comfy.start()
+    comfy.said("Best so far: ")
+    # charts of runs take each other's place
+    comfy.wait_for_picture(number)
+    first = comfy.output("CATPruningTune")["images"]
+    *progress, text = comfy.said("Kept for preset tuned.")
+    runs = [int(line.split(" of 6 runs")[0]) for line in progress]
+    assert runs == sorted(set(runs))
+    assert len(runs) > 2
+    full = r"In full: 28 steps in \d+\.\d s\. Likeness to that is of pictures\."
+    best = r"Chosen: 50% computed in \d+\.\d s, \d\d\.\d dB\.\nIts knobs: .+ full_steps 0-.+\."
+    assert re.fullmatch(rf"{full}\n{best}\n\d+ steps without CAT Pruning: .+\nKept for preset tuned\.", text), text
+    comfy.finish()
+    # the sampler has used it
+    assert steps(comfy)["full"] == 14
+    assert comfy.output("CATPruningTune")["images"] != first
+    for kind in ("CATPruningTune", "PreviewImage", "SaveImage"):
+        comfy.wait_for_picture(comfy.number(kind))
+    comfy.photograph(f"tune_{comfy.look}")
+
+
+def test_tuning_that_is_interrupted_says_what_it_found(comfy):
+    comfy.open_file(DEMO)
+    small(comfy)
+    comfy.page.evaluate(WITHOUT_THE_PACK)
+    comfy.look_at("CATPruningDemoLoader", scale=0.6)
+    comfy.search("tune cat")
+    comfy.add(TUNED.stem, 700, 500)
+    number = comfy.page.evaluate(CONNECT_SUBGRAPH)
+    comfy.listen(number)
+    comfy.start()
+    comfy.said("Best so far: ")
+    comfy.interrupt()
+    *progress, text = comfy.said("Interrupted. ")
+    assert text.startswith("CAT Pruning Tune: Interrupted. In full: 28 steps in ")
+    assert re.search(r"\nChosen: \d\d% computed .+\nKept for preset tuned\.$", text, re.DOTALL), text
+    assert len(progress) < 12
 
 
 def test_a_knob_changed_by_hand_changes_the_run(comfy):
@@ -262,7 +314,7 @@ def test_nodes_speak_the_users_language(comfy):
 def test_help_opens_beside_the_canvas_with_its_pictures(comfy):
     comfy.open_file(DEMO)
     panel = comfy.page.get_by_test_id("properties-panel").locator(".node-help-content")
-    for kind in sorted(NODES - {"CATPruningCompare"}):
+    for kind in sorted(IN_DEMO):
         comfy.select(kind)
         if not panel.count():
             comfy.page.get_by_test_id("info-button").click()

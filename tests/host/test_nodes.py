@@ -11,7 +11,7 @@ from cat_core.settings import KNOBS, PRESETS, CATSettings
 from small import noise_for, sample, small_model
 
 CHOICES = {name: knob.options for name, knob in KNOBS.items() if knob.options}
-NUMBERS = [name for name in KNOBS if name not in CHOICES]
+NUMBERS = [name for name, knob in KNOBS.items() if not isinstance(knob.default, str)]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_without_any_choice_the_model_has_its_own(pack):
 
 def test_every_preset_can_be_chosen(pack):
     (preset,) = [widget for widget in pack["CATPruning"].GET_SCHEMA().inputs if widget.id == "preset"]
-    assert preset.options == ["automatic", *PRESETS]
+    assert preset.options == ["automatic", *PRESETS, "tuned"]
     assert preset.default == "automatic"
 
 

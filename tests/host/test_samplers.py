@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from cat_core.host.samplers import MULTISTEP, NOISY, ONE_STEP, SOLVERS, UNKNOWN, find_solver
+from cat_core.host.samplers import MULTISTEP, NOISY, ONE_STEP, SOLVERS, UNKNOWN, find_solver, name_sampler
 from small import conditioning, noise_for, small_model
 
 NAMES = comfy.samplers.SAMPLER_NAMES
@@ -72,3 +72,28 @@ def test_a_sampler_of_the_next_release_is_not_known(monkeypatch):
 def test_where_noise_is_added_between_levels_no_single_tokens_are_computed():
     without = {name for name in NAMES if not solver_of(name).tokens}
     assert without == {"dpmpp_sde", "dpmpp_sde_gpu"}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sampler_has_its_name_in_the_host(name):
+    # which the host makes of the other
+    assert name_sampler(comfy.samplers.sampler_object(name)) == {"ddim": "euler"}.get(name, name)
+
+
+def test_options_that_are_not_its_own_belong_to_a_samplers_name():
+    def named(name, **options):
+        return name_sampler(comfy.samplers.ksampler(name, options))
+
+    assert named("euler_ancestral", eta=1.0, s_noise=1.0) == "euler_ancestral"
+    assert named("euler_ancestral", s_noise=0.9, eta=0.5) == "euler_ancestral(eta=0.5, s_noise=0.9)"
+    assert named("dpmpp_2m_sde", solver_type="heun") == "dpmpp_2m_sde(solver_type=heun)"
+    assert named("sa_solver", tau_func=lambda sigma: sigma) == "sa_solver"
+
+
+def test_a_sampler_that_is_not_the_hosts_is_never_named_as_one():
+    def sample_euler(*args, **kwargs):
+        raise NotImplementedError
+
+    assert name_sampler(comfy.samplers.KSAMPLER(sample_euler)) == "sample_euler of another node"
+    assert name_sampler(object()) == "object of another node"

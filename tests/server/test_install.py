@@ -152,7 +152,7 @@ def test_installed_it_runs_and_uninstalled_nothing_is_left(way, bare, registry):
         assert our_nodes(server) == []
         way("install", server, bare, registry.version)
     with started(bare) as server:
-        assert len(our_nodes(server)) == 5
+        assert len(our_nodes(server)) == 6
         assert len(server.get("/workflow_templates")[PACK]) == len(list(FOLDER.glob("*.json")))
         assert idle_steps_of_the_demo(server) == 13
         assert "(IMPORT FAILED)" not in server.log.read_text(errors="replace")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tools.host import ROOT
 from tools.workflow import FOLDER, load_api, to_api
 
 INFO = {
@@ -172,3 +173,23 @@ def test_the_packs_workflows_link_only_what_is_there(path):
         assert nodes[target]["inputs"][place]["link"] == number
     assert max(links) <= workflow["last_link_id"]
     assert max(nodes) <= workflow["last_node_id"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "subgraphs").glob("*.json")), ids=lambda path: path.stem)
+def test_the_packs_subgraphs_link_only_what_is_there(path):
+    outer = json.loads(path.read_text(encoding="utf-8"))
+    ((shown,), (inner,)) = outer["nodes"], outer["definitions"]["subgraphs"]
+    assert (shown["type"], inner["name"], shown["title"]) == (inner["id"], path.stem, path.stem)
+    nodes = {one["id"]: one for one in inner["nodes"]}
+    outward = {side: [(end["name"], end["type"]) for end in inner[side]] for side in ("inputs", "outputs")}
+    assert {side: [(end["name"], end["type"]) for end in shown[side]] for side in outward} == outward
+    for link in inner["links"]:
+        source, target = nodes.get(link["origin_id"]), nodes.get(link["target_id"])
+        given = source["outputs"][link["origin_slot"]] if source else inner["inputs"][link["origin_slot"]]
+        taken = target["inputs"][link["target_slot"]] if target else inner["outputs"][link["target_slot"]]
+        assert link["id"] in given["links" if source else "linkIds"]
+        assert link["id"] in ([taken["link"]] if target else taken["linkIds"])
+        assert given["type"] == link["type"]
+        assert link["type"] in (taken["type"], "*") or taken["type"] == "*"
+    ends = {end for side in ("inputs", "outputs") for one in inner[side] for end in one["linkIds"]}
+    assert ends == {one["id"] for one in inner["links"] if {one["origin_id"], one["target_id"]} & {-10, -20}}

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from cat_core.settings import CATSettings
+from cat_core.settings import CATSettings, parse_steps
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,23 @@ def test_a_wrong_choice_is_refused_with_the_choices(knob):
 def test_all_knobs_are_in_the_json():
     settings = CATSettings(keep_ratio=0.45, clusters=7, cache_dtype="bfloat16")
     assert CATSettings(**json.loads(settings.to_json())) == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [("", ()), ("  ", ()), ("0", (0,)), ("0-3,7, 11", (0, 1, 2, 3, 7, 11)), ("0 - 2", (0, 1, 2))],
+)
+def test_steps_are_named_one_by_one_and_in_ranges(text, steps):
+    assert parse_steps("full_steps", text) == steps
+
+
+@pytest.mark.parametrize("text", ["1", "0,0", "0-3,3", "0,5-4", "5-3", "0-9999" + ",0-9999" * 100_000])
+def test_steps_that_do_not_rise_from_0_are_refused(text):
+    with pytest.raises(ValueError, match="full_steps must begin with 0 and rise"):
+        parse_steps("full_steps", text)
+
+
+@pytest.mark.parametrize("text", ["0;1", "-1", "0-", "0,,1", "12345", None, 3, ["0"]])
+def test_what_is_no_list_of_steps_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match="full_steps must be like '0-3,7,11'"):
+        CATSettings(full_steps=text)
