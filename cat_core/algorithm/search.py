@@ -54,25 +54,27 @@ def _moved(full: list[int], stay: set[int], steps: int) -> Iterable[list[int]]:
                 yield [*full[:place], moved, *full[place + 1 :]]
 
 
-def propose(recordings: Sequence[Recording], count: int, most: CATSettings) -> list[CATSettings]:
+def propose(recordings: Sequence[Recording], count: int, most: CATSettings, last: int = LAST[0]) -> list[CATSettings]:
     """Settings with ``count`` full steps and idle ones, the most promising first; none asks for more than ``most``.
-
-    The first two have other last steps: what computing them is worth depends on how the sampler ends, and a recording
-    does not tell.
 
     Args:
         most: bounds forecast and correction, by what the run's sampler bears.
+        last: steps at the end that are full, see :func:`find_full_steps`.
     """
     usual = replace(IDLE, forecast=min(IDLE.forecast, most.forecast), correction=min(IDLE.correction, most.correction))
-    knobs = [
-        {"forecast": forecast, "correction": correction}
-        for forecast in sorted({min(value, most.forecast) for value in FORECASTS})
-        for correction in sorted({min(value, most.correction) for value in CORRECTIONS})
-    ]
-    kinds = []
-    for last in LAST:
-        found = find_full_steps(recordings, count, usual, last)
-        kinds.append(sorted((replace(found, **knob) for knob in knobs), key=lambda one: score(recordings, one)))
+    forecasts = sorted({min(value, most.forecast) for value in FORECASTS})
+    corrections = sorted({min(value, most.correction) for value in CORRECTIONS})
+    found = find_full_steps(recordings, count, usual, last)
+    turned = [replace(found, forecast=one, correction=other) for one in forecasts for other in corrections]
+    return sorted(turned, key=lambda one: score(recordings, one))
+
+
+def propose_of_each(recordings: Sequence[Recording], count: int, most: CATSettings) -> list[CATSettings]:
+    """Those of :func:`propose` with each number of last steps in turn: a recording does not tell what these are worth.
+
+    That depends on how the sampler ends.
+    """
+    kinds = [propose(recordings, count, most, last) for last in LAST]
     return list(dict.fromkeys(one for rank in zip(*kinds, strict=True) for one in rank))
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from ..algorithm.replay import Recording
-from ..algorithm.search import mix_in_tokens, plan_share, propose
+from ..algorithm.search import mix_in_tokens, plan_share, propose, propose_of_each
 from ..settings import PRESETS, CATSettings
 from .patcher import is_guided, reason_against_tokens
 from .sampled import Sampled
@@ -20,6 +20,8 @@ KEEP_RATIO = PRESETS["balanced"].keep_ratio
 FULL_SHARES = (0.6, 0.8)
 """Of the computation that is spent on full steps, where pruned ones are mixed in."""
 LEAST_RUNS, LEAST_STEPS = 3, 4
+FEWEST = 2
+"""Full steps: of one there is no trend."""
 SLACK = 1.02
 """Costs that are planned by steps are counted by MACs in the end."""
 EVERYTHING = CATSettings(forecast=1.0, correction=1.0)
@@ -46,7 +48,6 @@ class Candidate:
         samples: the first seed's result.
     """
 
-    name: str
     settings: CATSettings | None
     steps: int
     measured: dict[int, Measured] = field(default_factory=dict)
@@ -147,15 +148,19 @@ class Tuner:
 
     def candidates(self, share: float) -> list[Candidate]:
         """Settings that compute at most ``share`` of the run, the most promising of each kind first."""
-        steps, found = self.sampled.steps, []
-        count = math.floor(SLACK * share * steps)
-        if self.recordings and count > 1:
-            found += propose(self.recordings, count, self.most)[: 2 if self.tokens else 4]
-            if self.tokens:
-                fewer = (propose(self.recordings, max(2, round(part * count)), self.most)[0] for part in FULL_SHARES)
-                mixed = (mix_in_tokens(one, steps, share, KEEP_RATIO) for one in fewer)
-                found += [one for one in mixed if one is not None]
-        return [Candidate(f"{share:.0%} {number}", one, steps) for number, one in enumerate(dict.fromkeys(found), 1)]
+        count = math.floor(SLACK * share * self.sampled.steps)
+        if not self.recordings or count < FEWEST:
+            return []
+        found = propose_of_each(self.recordings, count, self.most)[: 2 if self.tokens else 4]
+        if self.tokens:
+            fewer = (self._best(max(FEWEST, round(part * count))) for part in FULL_SHARES)
+            mixed = (mix_in_tokens(one, self.sampled.steps, share, KEEP_RATIO) for one in fewer if one)
+            found += [one for one in mixed if one is not None]
+        return [Candidate(one, self.sampled.steps) for one in dict.fromkeys(found)]
+
+    def _best(self, count: int) -> CATSettings | None:
+        """The most promising settings with so many full steps and idle ones."""
+        return propose(self.recordings, count, self.most)[0] if self.recordings and count >= FEWEST else None
 
     def halve(self, candidates: Sequence[Candidate], runs: int) -> None:
         """Run the better half of some by one seed more each time, as many of the first ones as ``runs`` suffice for."""
@@ -174,7 +179,7 @@ class Tuner:
         if chosen is None:
             return
         wanted = round(steps * chosen.mean("seconds") / self.findings.seconds)
-        rival = Candidate("fewer steps", None, min(max(wanted, 1), steps - 1))
+        rival = Candidate(None, min(max(wanted, 1), steps - 1))
         for seed in chosen.measured:
             self.measure(rival, seed)
 
@@ -187,24 +192,25 @@ class Tuner:
         self.find_rival()
 
     def _presets(self, share: float) -> list[Candidate]:
-        steps, wanted = self.sampled.steps, {name: PRESETS[name] for name in RIVALS_OF_OUR_OWN}
+        wanted = [PRESETS[name] for name in RIVALS_OF_OUR_OWN]
         if not self.tokens:
             # as they would be run
-            wanted = {name: settings.without_tokens() for name, settings in wanted.items()}
-        within = {settings: name for name, settings in wanted.items() if plan_share(settings, steps) <= share}
-        return [Candidate(name, settings, steps) for settings, name in within.items()]
+            wanted = [settings.without_tokens() for settings in wanted]
+        steps = self.sampled.steps
+        return [Candidate(one, steps) for one in dict.fromkeys(wanted) if plan_share(one, steps) <= share]
 
     def find_cheapest(self, similarity: float) -> None:
         """The settings that compute least while they reach so many dB on the mean of the seeds; none may."""
         self.choose = lambda candidates: _cheapest(candidates, similarity)
         self.record()
         steps, seeds = self.sampled.steps, len(self.seeds)
-        fewest, most = 2, steps - 1
+        fewest, most = FEWEST, steps - 1
         while fewest <= most and self.left >= 2 * seeds:
             count = (fewest + most) // 2
-            tried = next(iter(self.candidates(count / steps)), None)
-            if tried is None:
+            settings = self._best(count)
+            if settings is None:
                 break
+            tried = Candidate(settings, steps)
             for seed in self.seeds:
                 self.measure(tried, seed)
             if tried.mean("similarity") >= similarity:
@@ -217,8 +223,9 @@ class Tuner:
         """Likeness over the share computed, of settings and of fewer steps; nothing is chosen."""
         self.record()
         steps = self.sampled.steps
-        ours = [one for share in CURVE for one in self.candidates(share)[:1]]
-        fewer = [Candidate("fewer steps", None, max(1, round(share * steps))) for share in CURVE]
+        best = [self._best(math.floor(SLACK * share * steps)) for share in CURVE]
+        ours = [Candidate(one, steps) for one in best if one]
+        fewer = [Candidate(None, max(1, round(share * steps))) for share in CURVE]
         for seed in self.seeds:
             for one in [part for pair in zip_longest(ours, fewer) for part in pair if part]:
                 self.measure(one, seed)

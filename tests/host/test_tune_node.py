@@ -75,5 +75,5 @@ def test_interrupted_it_says_what_was_found(pack, node, monkeypatch, runs, expec
 
 
 def test_an_aim_that_does_not_exist_is_refused_with_those_that_do(pack):
-    with pytest.raises(ValueError, match="aim must be one of closest at a cost, .+, curve only, not 'best'"):
+    with pytest.raises(ValueError, match=r"aim must be one of closest at a cost, .+, curve only, not 'best'"):
         tune(pack, aim="best")

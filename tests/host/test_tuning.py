@@ -260,10 +260,10 @@ def test_of_videos_and_batches_pictures_are_compared_and_shown_side_by_side():
     assert pictures.compare(first, first) == math.inf
     assert 0 < pictures.compare(first, second) < 20
     measured = {0: Measured(0.5, 1.0, 20.0)}
-    chosen = Candidate("1", PRESETS["speed"], 16, measured, samples=second)
+    chosen = Candidate(PRESETS["speed"], 16, measured, samples=second)
     findings = Findings(16, [chosen], 1.0, first, chosen)
     assert pictures.side_by_side(findings).shape == (6, 8, 16, 3)
-    findings.candidates.append(Candidate("2", None, 8, measured, samples=first))
+    findings.candidates.append(Candidate(None, 8, measured, samples=first))
     shown = pictures.side_by_side(findings)
     assert shown.shape == (6, 8, 24, 3)
     assert torch.equal(shown[:, :, :8], pictures.show(first))

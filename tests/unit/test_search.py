@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cat_core.algorithm.branch import Branch
 from cat_core.algorithm.replay import Recording, replay
 from cat_core.algorithm.schedule import Schedule, StepKind
-from cat_core.algorithm.search import IDLE, find_full_steps, mix_in_tokens, plan_share, propose
+from cat_core.algorithm.search import IDLE, find_full_steps, mix_in_tokens, plan_share, propose_of_each
 from cat_core.settings import PRESETS, CATSettings, name_steps, parse_steps
 
 STEPS = 12
@@ -83,7 +83,7 @@ def test_found_steps_are_as_many_as_asked_for_and_no_neighbour_is_better():
 
 def test_proposals_ask_for_no_more_than_the_sampler_bears_and_the_best_of_each_kind_is_first():
     recording, most = recorded(bends=(3, 7)), CATSettings(forecast=0.6, correction=0.5)
-    found = propose([recording], 5, most)
+    found = propose_of_each([recording], 5, most)
     assert all(one.forecast <= 0.6 and one.correction <= 0.5 and one.keep_ratio == 0 for one in found)
     last = {STEPS - 2, STEPS - 1}
     ending, free = ([one for one in found if one.full_steps == found[kind].full_steps] for kind in (0, 1))

@@ -4,16 +4,12 @@ from dataclasses import replace
 
 import comfy.supported_models
 
+from . import ltxv
 from .case import Joined
 
 UNET = {
+    **ltxv.UNET,
     "image_model": "ltxav",
-    "in_channels": 128,
-    "num_layers": 3,
-    "num_attention_heads": 2,
-    "attention_head_dim": 48,
-    "cross_attention_dim": 96,
-    "caption_channels": 48,
     "audio_in_channels": 128,
     "audio_cross_attention_dim": 64,
     "audio_attention_head_dim": 32,

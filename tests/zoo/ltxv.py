@@ -5,18 +5,20 @@ import torch
 
 from .case import Case
 
+UNET = {
+    "image_model": "ltxv",
+    "in_channels": 128,
+    "num_layers": 3,
+    "num_attention_heads": 2,
+    "attention_head_dim": 48,
+    "cross_attention_dim": 96,
+    "caption_channels": 48,
+}
+
 CASES = {
     "ltxv": Case(
         comfy.supported_models.LTXV,
-        {
-            "image_model": "ltxv",
-            "in_channels": 128,
-            "num_layers": 3,
-            "num_attention_heads": 2,
-            "attention_head_dim": 48,
-            "cross_attention_dim": 96,
-            "caption_channels": 48,
-        },
+        UNET,
         channels=128,
         context=48,
         patch=(1, 1, 1),
