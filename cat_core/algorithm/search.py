@@ -11,10 +11,19 @@ from ..settings import CATSettings, name_steps
 from .replay import Recording, replay
 from .schedule import Schedule, StepKind
 
-FORECASTS = (0.5, 0.7, 1.0)
-CORRECTIONS = (0.0, 0.5, 1.0)
-LAST = (2, 0)
-"""Steps at the end that are computed in full in any case."""
+FIRST = (2, 3, 4)
+"""Steps at the beginning that may be computed in full: which of these is best, a recording tells."""
+LAST = (2, 1)
+"""Steps at the end that may be: which of these is best depends on how the sampler ends, and only real runs tell."""
+TRENDS = {
+    True: ((0.3, 0.5), (0.7, 1.0), (0.3, 0.0), (0.5, 0.5)),
+    False: ((0.3, 0.0), (0.3, 0.5), (0.7, 0.5)),
+}
+"""Forecast and correction, the most promising first, by whether the sampler bears correction in full.
+
+Of these, too, only real runs tell. A recorded run makes forecasts look better than they are: its trends have no errors
+of earlier forecasts in them.
+"""
 IDLE = CATSettings(keep_ratio=0.0, refresh_interval=2)
 
 
@@ -24,58 +33,60 @@ def score(recordings: Sequence[Recording], settings: CATSettings) -> float:
 
 
 def find_full_steps(
-    recordings: Sequence[Recording], count: int, settings: CATSettings = IDLE, last: int = 0
+    recordings: Sequence[Recording], count: int, settings: CATSettings = IDLE, last: int = LAST[0]
 ) -> CATSettings:
     """``settings`` with the ``count`` full steps that err least, all others idle.
 
-    Steps are taken out one by one, then moved by one as long as that helps. The first one always stays, and as many
-    of the ``last`` ones as ``count`` allows.
+    From steps that are spread evenly, one by one is moved as long as that helps; the first one and the ``last`` ones
+    stay.
     """
     steps = len(recordings[0].latents)
-    full = list(range(steps))
-    stay = {0, *range(steps - min(last, count - 1), steps)}
 
     def errs(tried: Sequence[int]) -> float:
         return score(recordings, replace(settings, full_steps=name_steps(tried)))
 
-    while len(full) > max(count, 1):
-        free = [step for step in full if step not in stay]
-        full.remove(min(free, key=lambda step: errs([one for one in full if one != step])))
-    best = errs(full)
+    full = min((spread(steps, count, first, last) for first in FIRST), key=errs)
+    stay, best = {0, *full[len(full) - min(last, count - 1) :]}, errs(full)
     while moved := next(((tried, err) for tried in _moved(full, stay, steps) if (err := errs(tried)) < best), None):
         full, best = moved
     return replace(settings, full_steps=name_steps(full))
 
 
+def spread(steps: int, count: int, first: int, last: int) -> list[int]:
+    """``count`` steps of a run: ``first`` and ``last`` ones as far as they suffice, evenly spread ones between."""
+    last = min(last, count - 1)
+    first = min(first, count - last)
+    start, end, parts = first - 1, steps - last, count - first - last + 1
+    between = (start + part * (end - start) // parts for part in range(1, parts))
+    return [*range(first), *between, *range(end, steps)]
+
+
 def _moved(full: list[int], stay: set[int], steps: int) -> Iterable[list[int]]:
-    for place, step in enumerate(full):
-        for moved in (step - 1, step + 1):
-            if step not in stay and 0 < moved < steps and moved not in full:
-                yield [*full[:place], moved, *full[place + 1 :]]
+    """``full`` with one of its steps somewhere else, nearby first."""
+    empty = [step for step in range(steps) if step not in full]
+    for far in range(1, steps):
+        for step in (one for one in full if one not in stay):
+            for moved in (step - far, step + far):
+                if moved in empty:
+                    yield sorted({*full, moved} - {step})
 
 
-def propose(recordings: Sequence[Recording], count: int, most: CATSettings, last: int = LAST[0]) -> list[CATSettings]:
-    """Settings with ``count`` full steps and idle ones, the most promising first; none asks for more than ``most``.
-
-    Args:
-        most: bounds forecast and correction, by what the run's sampler bears.
-        last: steps at the end that are full, see :func:`find_full_steps`.
-    """
-    usual = replace(IDLE, forecast=min(IDLE.forecast, most.forecast), correction=min(IDLE.correction, most.correction))
-    forecasts = sorted({min(value, most.forecast) for value in FORECASTS})
-    corrections = sorted({min(value, most.correction) for value in CORRECTIONS})
-    found = find_full_steps(recordings, count, usual, last)
-    turned = [replace(found, forecast=one, correction=other) for one in forecasts for other in corrections]
-    return sorted(turned, key=lambda one: score(recordings, one))
+def turn(settings: CATSettings, most: CATSettings) -> list[CATSettings]:
+    """``settings`` with each of :data:`TRENDS`, as far as ``most`` allows."""
+    trends = TRENDS[bears_correction(most)]
+    turned = (replace(settings, forecast=forecast, correction=correction) for forecast, correction in trends)
+    return list(dict.fromkeys(limit(one, most) for one in turned))
 
 
-def propose_of_each(recordings: Sequence[Recording], count: int, most: CATSettings) -> list[CATSettings]:
-    """Those of :func:`propose` with each number of last steps in turn: a recording does not tell what these are worth.
+def bears_correction(most: CATSettings) -> bool:
+    """Whether a sampler that bears ``most`` bears correction in full: it adds one answer a step."""
+    return most.correction == 1
 
-    That depends on how the sampler ends.
-    """
-    kinds = [propose(recordings, count, most, last) for last in LAST]
-    return list(dict.fromkeys(one for rank in zip(*kinds, strict=True) for one in rank))
+
+def limit(settings: CATSettings, most: CATSettings) -> CATSettings:
+    """``settings`` with no more forecast and correction than ``most`` has."""
+    forecast, correction = min(settings.forecast, most.forecast), min(settings.correction, most.correction)
+    return replace(settings, forecast=forecast, correction=correction)
 
 
 def mix_in_tokens(settings: CATSettings, steps: int, share: float, keep_ratio: float) -> CATSettings | None:

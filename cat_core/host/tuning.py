@@ -10,14 +10,14 @@ from statistics import fmean
 from typing import Any
 
 from ..algorithm.replay import Recording
-from ..algorithm.search import mix_in_tokens, plan_share, propose, propose_of_each
+from ..algorithm.search import IDLE, LAST, bears_correction, find_full_steps, limit, mix_in_tokens, plan_share, turn
 from ..settings import PRESETS, CATSettings
 from .patcher import is_guided, reason_against_tokens
 from .sampled import Sampled
 from .samplers import find_solver
 
 KEEP_RATIO = PRESETS["balanced"].keep_ratio
-FULL_SHARES = (0.6, 0.8)
+FULL_SHARE = 0.7
 """Of the computation that is spent on full steps, where pruned ones are mixed in."""
 LEAST_RUNS, LEAST_STEPS = 3, 4
 FEWEST = 2
@@ -25,7 +25,7 @@ FEWEST = 2
 SLACK = 1.02
 """Costs that are planned by steps are counted by MACs in the end."""
 EVERYTHING = CATSettings(forecast=1.0, correction=1.0)
-RIVALS_OF_OUR_OWN = ("balanced", "quality", "speed")
+TRIED_PRESETS = ("balanced", "quality", "speed")
 CURVE = (0.3, 0.4, 0.5, 0.6, 0.7)
 """Shares of the computation that a curve is drawn through."""
 
@@ -147,31 +147,54 @@ class Tuner:
         self.on_run()
 
     def candidates(self, share: float) -> list[Candidate]:
-        """Settings that compute at most ``share`` of the run, the most promising of each kind first."""
-        count = math.floor(SLACK * share * self.sampled.steps)
-        if not self.recordings or count < FEWEST:
-            return []
-        found = propose_of_each(self.recordings, count, self.most)[: 2 if self.tokens else 4]
-        if self.tokens:
-            fewer = (self._best(max(FEWEST, round(part * count))) for part in FULL_SHARES)
-            mixed = (mix_in_tokens(one, self.sampled.steps, share, KEEP_RATIO) for one in fewer if one)
-            found += [one for one in mixed if one is not None]
-        return [Candidate(one, self.sampled.steps) for one in dict.fromkeys(found)]
+        """Settings that compute at most ``share`` of the run, each of another kind, the most promising first."""
+        steps, count = self.sampled.steps, math.floor(SLACK * share * self.sampled.steps)
+        idle = [self._idle(count, last) for last in LAST]
+        fewer = self._idle(round(FULL_SHARE * count)) if self.tokens else None
+        mixed = mix_in_tokens(fewer, steps, share, KEEP_RATIO) if fewer else None
+        found = [idle[0], self._preset(share), *idle[1:], mixed]
+        return [Candidate(one, steps) for one in dict.fromkeys(found) if one is not None]
 
-    def _best(self, count: int) -> CATSettings | None:
+    def _idle(self, count: int, last: int = LAST[0]) -> CATSettings | None:
         """The most promising settings with so many full steps and idle ones."""
-        return propose(self.recordings, count, self.most)[0] if self.recordings and count >= FEWEST else None
+        if not self.recordings or count < FEWEST:
+            return None
+        # correction in full is for steps that are idle one at a time
+        alone = 2 * count >= self.sampled.steps and bears_correction(self.most)
+        settings = limit(IDLE, self.most) if alone else turn(IDLE, self.most)[0]
+        return find_full_steps(self.recordings, count, settings, last)
 
-    def halve(self, candidates: Sequence[Candidate], runs: int) -> None:
-        """Run the better half of some by one seed more each time, as many of the first ones as ``runs`` suffice for."""
-        best = list(candidates)
-        while len(best) > 1 and sum(_halves(len(best), len(self.seeds))) > runs:
-            best.pop()
-        for seed, number in zip(self.seeds, _halves(len(best), len(self.seeds)), strict=True):
-            best = best[:number]
-            for one in best:
+    def _preset(self, share: float) -> CATSettings | None:
+        """The one that computes most within ``share``."""
+        presets = [PRESETS[name] if self.tokens else PRESETS[name].without_tokens() for name in TRIED_PRESETS]
+        shares = {plan_share(one, self.sampled.steps): limit(one, self.most) for one in presets}
+        return shares.get(max((one for one in shares if one <= share), default=math.inf))
+
+    def search(self, candidates: Sequence[Candidate], runs: int) -> None:
+        """Try candidates with one seed, there the best of them with other trends too, then the best of all with others.
+
+        Args:
+            runs: how many it may take.
+        """
+        first, *others = self.seeds
+        finalists = max(1, runs // (2 * len(self.seeds)))
+        tries = runs - finalists * len(others)
+        tried = list(candidates[: max(1, 2 * tries // 3)])
+        for one in tried:
+            self.measure(one, first)
+        for one in self._turned(tried)[: tries - len(tried)]:
+            self.measure(one, first)
+            tried.append(one)
+        for one in _best_first(tried)[:finalists]:
+            for seed in others:
                 self.measure(one, seed)
-            best.sort(key=lambda one: -one.mean("similarity"))
+
+    def _turned(self, tried: Sequence[Candidate]) -> list[Candidate]:
+        """Each of those that were tried with another trend, the best first; then each with a third one, and so on."""
+        trends = [turn(one.settings, self.most) for one in _best_first(tried) if one.settings]
+        turned = dict.fromkeys(settings for rank in zip_longest(*trends) for settings in rank if settings)
+        known = [one.settings for one in tried]
+        return [Candidate(settings, self.sampled.steps) for settings in turned if settings not in known]
 
     def find_rival(self) -> None:
         """Fewer steps that take as long as the chosen settings, on the same seeds."""
@@ -188,16 +211,8 @@ class Tuner:
         self.choose = lambda candidates: _closest(candidates, share)
         self.record()
         # the last runs are the rival's
-        self.halve([*self.candidates(share), *self._presets(share)], self.left - len(self.seeds))
+        self.search(self.candidates(share), self.left - len(self.seeds))
         self.find_rival()
-
-    def _presets(self, share: float) -> list[Candidate]:
-        wanted = [PRESETS[name] for name in RIVALS_OF_OUR_OWN]
-        if not self.tokens:
-            # as they would be run
-            wanted = [settings.without_tokens() for settings in wanted]
-        steps = self.sampled.steps
-        return [Candidate(one, steps) for one in dict.fromkeys(wanted) if plan_share(one, steps) <= share]
 
     def find_cheapest(self, similarity: float) -> None:
         """The settings that compute least while they reach so many dB on the mean of the seeds; none may."""
@@ -207,7 +222,7 @@ class Tuner:
         fewest, most = FEWEST, steps - 1
         while fewest <= most and self.left >= 2 * seeds:
             count = (fewest + most) // 2
-            settings = self._best(count)
+            settings = self._idle(count)
             if settings is None:
                 break
             tried = Candidate(settings, steps)
@@ -223,7 +238,7 @@ class Tuner:
         """Likeness over the share computed, of settings and of fewer steps; nothing is chosen."""
         self.record()
         steps = self.sampled.steps
-        best = [self._best(math.floor(SLACK * share * steps)) for share in CURVE]
+        best = [self._idle(math.floor(SLACK * share * steps)) for share in CURVE]
         ours = [Candidate(one, steps) for one in best if one]
         fewer = [Candidate(None, max(1, round(share * steps))) for share in CURVE]
         for seed in self.seeds:
@@ -247,9 +262,8 @@ def _of_most_seeds(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [one for one in candidates if len(one.measured) == most]
 
 
-def _halves(number: int, times: int) -> list[int]:
-    """5, 3 times: 5, 2, 1."""
-    return [max(1, number >> time) for time in range(times)]
+def _best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
+    return sorted((one for one in candidates if one.measured), key=lambda one: -one.mean("similarity"))
 
 
 def make_tuner(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cat_core.algorithm.branch import Branch
 from cat_core.algorithm.replay import Recording, replay
 from cat_core.algorithm.schedule import Schedule, StepKind
-from cat_core.algorithm.search import IDLE, find_full_steps, mix_in_tokens, plan_share, propose_of_each
+from cat_core.algorithm.search import IDLE, find_full_steps, limit, mix_in_tokens, plan_share, spread, turn
 from cat_core.settings import PRESETS, CATSettings, name_steps, parse_steps
 
 STEPS = 12
@@ -60,14 +60,14 @@ def test_it_errs_by_what_the_sampler_would():
 
 
 def test_full_steps_are_found_where_answers_are_unlike_the_trend():
-    found = find_full_steps([recorded(kinks=(6,))], 5)
+    found = find_full_steps([recorded(kinks=(6,))], 5, last=0)
     assert 6 in parse_steps("full_steps", found.full_steps)
-    assert 6 not in parse_steps("full_steps", find_full_steps([recorded()], 3).full_steps)
+    assert 6 not in parse_steps("full_steps", find_full_steps([recorded()], 3, last=0).full_steps)
 
 
 def test_found_steps_are_as_many_as_asked_for_and_no_neighbour_is_better():
     recordings = [recorded(bends=(3, 7)), recorded(bends=(5,), kinks=(9,))]
-    found = find_full_steps(recordings, 5)
+    found = find_full_steps(recordings, 5, last=0)
     steps = parse_steps("full_steps", found.full_steps)
     assert (len(steps), steps[0]) == (5, 0)
 
@@ -81,18 +81,29 @@ def test_found_steps_are_as_many_as_asked_for_and_no_neighbour_is_better():
                 assert errs([*steps[:place], moved, *steps[place + 1 :]]) >= errs(steps)
 
 
-def test_proposals_ask_for_no_more_than_the_sampler_bears_and_the_best_of_each_kind_is_first():
-    recording, most = recorded(bends=(3, 7)), CATSettings(forecast=0.6, correction=0.5)
-    found = propose_of_each([recording], 5, most)
-    assert all(one.forecast <= 0.6 and one.correction <= 0.5 and one.keep_ratio == 0 for one in found)
-    last = {STEPS - 2, STEPS - 1}
-    ending, free = ([one for one in found if one.full_steps == found[kind].full_steps] for kind in (0, 1))
-    assert last < set(parse_steps("full_steps", found[0].full_steps))
-    assert not last < set(parse_steps("full_steps", found[1].full_steps))
-    for kind in (ending, free):
-        errors = [replay(recording, one) for one in kind]
-        assert len(errors) > 2
-        assert errors == sorted(errors)
+@given(st.integers(1, 60), st.data())
+def test_spread_steps_are_as_many_as_asked_for_and_even(steps, data):
+    count = data.draw(st.integers(1, steps))
+    first, last = data.draw(st.integers(1, 4)), data.draw(st.integers(0, 3))
+    full = spread(steps, count, first, last)
+    assert (len(full), full[0]) == (count, 0)
+    assert full == sorted(set(full))
+    assert full[-1] < steps
+    last = min(last, count - 1)
+    first = min(first, count - last)
+    assert full[:first] + full[count - last :] == [*range(first), *range(steps - last, steps)]
+    gaps = [after - before for before, after in pairwise([*full[first - 1 : count - last], steps - last])]
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_trends_ask_for_no_more_than_the_sampler_bears_and_none_comes_twice():
+    most = CATSettings(forecast=0.4, correction=0.5)
+    turned = turn(PRESETS["balanced"], most)
+    assert len(turned) == len({(one.forecast, one.correction) for one in turned}) > 2
+    assert all(one.forecast <= 0.4 and one.correction <= 0.5 for one in turned)
+    assert {replace(one, forecast=0.7, correction=1.0) for one in turned} == {PRESETS["balanced"]}
+    assert limit(PRESETS["balanced"], most) == replace(PRESETS["balanced"], forecast=0.4, correction=0.5)
+    assert limit(PRESETS["paper"], most) == PRESETS["paper"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
