@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import product
 
 import torch
 
@@ -25,7 +26,7 @@ from cat_core.host.graph import make_guider, sample_like_ksampler  # noqa: E402
 from cat_core.host.tuning import make_tuner  # noqa: E402
 from cat_core.settings import KNOBS, PRESETS, CATSettings  # noqa: E402
 
-TARGETS = (("euler", 28), ("dpmpp_2m", 20))
+SAMPLERS, STEPS = ("euler", "dpmpp_2m"), (28, 20)
 BUDGET, SEEDS, SIDE = 12, 2, 32
 LINE, SEED = 1, 70_000
 """The benchmark has every second line, and other seeds."""
@@ -51,11 +52,10 @@ def main() -> None:
     set_matmul("bf16")
     host, prompt, found = DemoSampler(SIDE, task), read_prompts(task)[LINE], read_found(task)
     with torch.inference_mode():
-        for sampler, steps in TARGETS:
-            for preset in TUNED_TO:
-                settings = tune(host, prompt, sampler, steps, preset)
-                knobs = {name: getattr(settings, name) for name in KNOBS}
-                found.setdefault(f"{sampler} {steps}", {})[preset] = knobs
+        for sampler, steps, preset in product(SAMPLERS, STEPS, TUNED_TO):
+            settings = tune(host, prompt, sampler, steps, preset)
+            knobs = {name: getattr(settings, name) for name in KNOBS}
+            found.setdefault(f"{sampler} {steps}", {})[preset] = knobs
     file = FOUND / f"{task.name}.json"
     file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

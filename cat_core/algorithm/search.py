@@ -15,15 +15,17 @@ FIRST = (2, 3, 4)
 """Steps at the beginning that may be computed in full: which of these is best, a recording tells."""
 LAST = (2, 1)
 """Steps at the end that may be: which of these is best depends on how the sampler ends, and only real runs tell."""
-TRENDS = {
-    True: ((0.3, 0.5), (0.7, 1.0), (0.3, 0.0), (0.5, 0.5)),
-    False: ((0.3, 0.0), (0.3, 0.5), (0.7, 0.5)),
-}
-"""Forecast and correction, the most promising first, by whether the sampler bears correction in full.
+Trends = tuple[tuple[float, float], ...]
+"""Forecasts, and corrections with them, the most promising first.
 
 Of these, too, only real runs tell. A recorded run makes forecasts look better than they are: its trends have no errors
 of earlier forecasts in them.
 """
+ALONE: Trends = ((0.7, 1.0), (0.5, 1.0), (0.3, 0.5))
+"""Of steps that are idle one at a time."""
+IN_A_ROW: Trends = ((0.3, 0.5), (0.3, 0.0), (0.5, 0.5))
+UNCORRECTED: Trends = ((0.3, 0.0), (0.3, 0.5), (0.7, 0.5))
+"""Of samplers that bear no correction in full, because they look back at earlier steps."""
 IDLE = CATSettings(keep_ratio=0.0, refresh_interval=2)
 
 
@@ -71,16 +73,16 @@ def _moved(full: list[int], stay: set[int], steps: int) -> Iterable[list[int]]:
                     yield sorted({*full, moved} - {step})
 
 
-def turn(settings: CATSettings, most: CATSettings) -> list[CATSettings]:
-    """``settings`` with each of :data:`TRENDS`, as far as ``most`` allows."""
-    trends = TRENDS[bears_correction(most)]
+def turn(settings: CATSettings, most: CATSettings, share: float) -> list[CATSettings]:
+    """``settings`` with the trends that suit a sampler, as far as ``most`` allows.
+
+    Args:
+        most: what the sampler bears.
+        share: of the run that is computed.
+    """
+    trends = UNCORRECTED if most.correction < 1 else ALONE if share >= 0.5 else IN_A_ROW
     turned = (replace(settings, forecast=forecast, correction=correction) for forecast, correction in trends)
     return list(dict.fromkeys(limit(one, most) for one in turned))
-
-
-def bears_correction(most: CATSettings) -> bool:
-    """Whether a sampler that bears ``most`` bears correction in full: it adds one answer a step."""
-    return most.correction == 1
 
 
 def limit(settings: CATSettings, most: CATSettings) -> CATSettings:

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from ..algorithm.replay import Recording
-from ..algorithm.search import IDLE, LAST, bears_correction, find_full_steps, limit, mix_in_tokens, plan_share, turn
+from ..algorithm.search import IDLE, LAST, find_full_steps, limit, mix_in_tokens, plan_share, turn
 from ..settings import PRESETS, CATSettings
 from .patcher import is_guided, reason_against_tokens
 from .sampled import Sampled
@@ -159,9 +159,7 @@ class Tuner:
         """The most promising settings with so many full steps and idle ones."""
         if not self.recordings or count < FEWEST:
             return None
-        # correction in full is for steps that are idle one at a time
-        alone = 2 * count >= self.sampled.steps and bears_correction(self.most)
-        settings = limit(IDLE, self.most) if alone else turn(IDLE, self.most)[0]
+        settings = turn(IDLE, self.most, count / self.sampled.steps)[0]
         return find_full_steps(self.recordings, count, settings, last)
 
     def _preset(self, share: float) -> CATSettings | None:
@@ -170,28 +168,29 @@ class Tuner:
         shares = {plan_share(one, self.sampled.steps): limit(one, self.most) for one in presets}
         return shares.get(max((one for one in shares if one <= share), default=math.inf))
 
-    def search(self, candidates: Sequence[Candidate], runs: int) -> None:
+    def search(self, share: float, runs: int) -> None:
         """Try candidates with one seed, there the best of them with other trends too, then the best of all with others.
 
         Args:
+            share: of the run that they may compute.
             runs: how many it may take.
         """
         first, *others = self.seeds
         finalists = max(1, runs // (2 * len(self.seeds)))
         tries = runs - finalists * len(others)
-        tried = list(candidates[: max(1, 2 * tries // 3)])
+        tried = self.candidates(share)[: max(1, 2 * tries // 3)]
         for one in tried:
             self.measure(one, first)
-        for one in self._turned(tried)[: tries - len(tried)]:
+        for one in self._turned(tried, share)[: tries - len(tried)]:
             self.measure(one, first)
             tried.append(one)
         for one in _best_first(tried)[:finalists]:
             for seed in others:
                 self.measure(one, seed)
 
-    def _turned(self, tried: Sequence[Candidate]) -> list[Candidate]:
+    def _turned(self, tried: Sequence[Candidate], share: float) -> list[Candidate]:
         """Each of those that were tried with another trend, the best first; then each with a third one, and so on."""
-        trends = [turn(one.settings, self.most) for one in _best_first(tried) if one.settings]
+        trends = [turn(one.settings, self.most, SLACK * share) for one in _best_first(tried) if one.settings]
         turned = dict.fromkeys(settings for rank in zip_longest(*trends) for settings in rank if settings)
         known = [one.settings for one in tried]
         return [Candidate(settings, self.sampled.steps) for settings in turned if settings not in known]
@@ -211,7 +210,7 @@ class Tuner:
         self.choose = lambda candidates: _closest(candidates, share)
         self.record()
         # the last runs are the rival's
-        self.search(self.candidates(share), self.left - len(self.seeds))
+        self.search(share, self.left - len(self.seeds))
         self.find_rival()
 
     def find_cheapest(self, similarity: float) -> None:

@@ -96,12 +96,18 @@ def test_spread_steps_are_as_many_as_asked_for_and_even(steps, data):
     assert max(gaps) - min(gaps) <= 1
 
 
-def test_trends_ask_for_no_more_than_the_sampler_bears_and_none_comes_twice():
-    most = CATSettings(forecast=0.4, correction=0.5)
-    turned = turn(PRESETS["balanced"], most)
-    assert len(turned) == len({(one.forecast, one.correction) for one in turned}) > 2
-    assert all(one.forecast <= 0.4 and one.correction <= 0.5 for one in turned)
+@pytest.mark.parametrize("share", [0.3, 0.6])
+@pytest.mark.parametrize("correction", [0.0, 0.5, 1.0])
+def test_trends_ask_for_no_more_than_the_sampler_bears_and_none_comes_twice(correction, share):
+    most = CATSettings(forecast=0.4, correction=correction)
+    turned = turn(PRESETS["balanced"], most, share)
+    assert len(turned) == len({(one.forecast, one.correction) for one in turned}) > 1 - (correction == 0)
+    assert all(one.forecast <= 0.4 and one.correction <= correction for one in turned)
     assert {replace(one, forecast=0.7, correction=1.0) for one in turned} == {PRESETS["balanced"]}
+
+
+def test_knobs_within_what_the_sampler_bears_stay():
+    most = CATSettings(forecast=0.4, correction=0.5)
     assert limit(PRESETS["balanced"], most) == replace(PRESETS["balanced"], forecast=0.4, correction=0.5)
     assert limit(PRESETS["paper"], most) == PRESETS["paper"]
 
