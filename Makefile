@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality families workflows train clean
+.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality bench-tuning families workflows train train-second clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ bench-speed: ## measure steps and runs, write docs/speed.md (12 minutes; resumes
 bench-quality: ## measure quality against cost on the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py bench-quality
 
+bench-tuning: ## tune settings for bench-quality --task tuned (5 minutes)
+	@$(PYTHON) tools/dev.py bench-tuning
+
 families: ## compute the table of docs/families.md
 	@$(PYTHON) tools/dev.py families
 
@@ -40,6 +43,9 @@ workflows: ## build the workflows of tools/recipes
 
 train: ## train the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py train
+
+train-second: ## train another model for bench-tuning (40 minutes; resumes)
+	@$(PYTHON) tools/dev.py train-second
 
 clean: ## remove the virtual environment, the host and the demo's output
 	rm -rf .dev/venv .dev/hosts demo/out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -81,8 +82,6 @@ CACHES = {LAZY: LazyCacheNode, EASY: EasyCacheNode}
 FEWER_OF_28 = (8, 10, 12, 14, 16, 18, 22)
 DETERMINISTIC = ("euler", "dpmpp_2m", "res_multistep", "deis", "ipndm", "uni_pc")
 """Solvers of one and the same equation: what one of them reaches, others may with less."""
-FOUND = ROOT / "docs"
-"""Where what was tuned is written down."""
 TUNED_TO = ("balanced", "speed")
 COMPUTED = {28: 14, 20: 10, 12: 8, 8: 6}
 """Steps that *balanced* computes, by the steps of its run."""
@@ -237,9 +236,14 @@ def _tuned(steps: int, task: Task, sampler: str) -> list[Method]:
     ]
 
 
+def found_file(task: Task) -> Path:
+    """Where what was tuned for a task is written down."""
+    return ROOT / "docs" / f"{task.name}_settings.json"
+
+
 def read_found(task: Task) -> dict[str, dict[str, dict[str, Any]]]:
     """Knobs that were tuned, by sampler and steps, and by the preset whose cost they may have."""
-    file = FOUND / f"{task.name}.json"
+    file = found_file(task)
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 

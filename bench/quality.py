@@ -18,15 +18,13 @@ from tools.host import ROOT, import_host, restart_with_allocator
 
 restart_with_allocator()
 import_host(cpu=not torch.cuda.is_available())
-from bench import second_model  # noqa: E402
 from bench.engine import QUALITY, identify  # noqa: E402
 from bench.measuring import Benchmark, choose_pairs  # noqa: E402
 from bench.quality_document import write_document  # noqa: E402
 from bench.rivals import INSTALL, is_installed  # noqa: E402
-from bench.sampling import MATMUL, set_matmul  # noqa: E402
-from bench.tasks import RIVALS, TASKS, TEXT, Task  # noqa: E402
+from bench.sampling import MATMUL, PROMPTS, read_prompts, set_matmul  # noqa: E402
+from bench.tasks import RIVALS, TASKS, TEXT  # noqa: E402
 
-PROMPTS = ROOT / "demo" / "prompts.txt"
 OUT = ROOT / ".dev" / "quality"
 
 
@@ -67,13 +65,6 @@ def main() -> None:
         benchmark.run()
     if options.document:
         write_document(options.document, benchmark.counting_rows(), command(options), options.matmul, benchmark.task)
-
-
-def read_prompts(task: Task, file: Path = PROMPTS) -> list[str]:
-    """What pictures are made of: the second model has words of its own."""
-    if task.second:
-        return second_model.CAPTIONS
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def command(options: argparse.Namespace) -> str:

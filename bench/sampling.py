@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -21,12 +22,21 @@ from bench.selectors import choose_by
 from bench.tasks import TEXT, Task
 from cat_core.host.demo import DEMO_FILE, DISTILLED_FILE, LATENT_CHANNELS, PIXELS_PER_LATENT, load_demo
 from cat_core.host.patcher import last_report
+from tools.host import ROOT
 
 host: Any = import_module("nodes")  # the host's nodes.py, which stands before this repository's on the path
 SCHEDULER, NEGATIVE = "simple", ""
 SOURCE_STEPS, SOURCE_SEED = 20, 50_000
 """Of the pictures that are repainted; the seed is added to the pair's."""
+PROMPTS = ROOT / "demo" / "prompts.txt"
 MATMUL = {"bf16": "bf16", "highest": "ieee"}
+
+
+def read_prompts(task: Task, file: Path = PROMPTS) -> list[str]:
+    """What pictures are made of: the second model has words of its own."""
+    if task.second:
+        return second_model.CAPTIONS
+    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 @dataclass(frozen=True)

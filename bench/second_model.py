@@ -37,5 +37,5 @@ def load() -> tuple[Any, Any, Any]:
         FileNotFoundError: it was not trained yet.
     """
     if not FILE.exists():
-        raise FileNotFoundError("The second model is not there: python3.11 tools/dev.py second trains it.")
+        raise FileNotFoundError("The second model is not there: python3.11 tools/dev.py train-second trains it.")
     return demo.assemble(load_file(FILE), WORDS, TRANSFORMER)
