@@ -82,6 +82,16 @@ class Schedule:
             return f"its {self.steps} steps are all warm-up, refresh or final steps (warm-up {self.warmup})"
         return None
 
+    def note_on_names(self) -> str | None:
+        """What tells that full steps were named for a run of another length: they end early or late, or None."""
+        named = parse_steps("full_steps", self.settings.full_steps)
+        widest = max((after - before for before, after in pairwise(named)), default=self.steps)
+        if not named or named[-1] < self.steps <= named[-1] + widest:
+            return None
+        return (
+            f"full_steps is for another number of steps: it ends with step {named[-1]}, this run with {self.steps - 1}"
+        )
+
     def drop_tokens(self, step: int) -> None:
         """Change what is planned from ``step`` on, which is full then: idle steps in place of pruned ones behind it."""
         changed = Schedule(self.sigmas, self.settings.without_tokens()).kinds

@@ -213,8 +213,9 @@ def _start(
     bounded = settings if measured else solver.bound(settings, steps, guided)
     reasons = against_tokens, against_all
     run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, packed, *reasons)
-    for note in choice.notes:
-        run.journal.note(note)
+    for note in (*choice.notes, run.schedule.note_on_names()):
+        if note:
+            run.journal.note(note)
     if run.active and bounded != settings:
         changes = ", ".join(name_changes(settings, bounded))
         run.journal.note(f"for {steps} steps of a sampler that {solver.kind}: {changes}")

@@ -193,6 +193,17 @@ def report_of(model, **sampling):
     return last_report(tuned)
 
 
+@pytest.mark.parametrize(
+    ("steps", "ends"), [(18, None), (28, "step 17, this run with 27"), (12, "step 17, this run with 11")]
+)
+def test_settings_whose_steps_are_of_another_run_are_used_and_that_is_told(steps, ends):
+    model = attach(small_model(), NAMED)
+    sample(model, NOISE, steps=steps)
+    assert last_report(model).settings.full_steps == NAMED.full_steps
+    expected = [f"full_steps is for another number of steps: it ends with {ends}"] if ends else []
+    assert last_report(model).notes == expected
+
+
 def test_what_was_found_for_a_run_is_used_and_told():
     model, run = small_model(), {"steps": 18}
     add(tuned_file(), found_for(started(model, **run)))

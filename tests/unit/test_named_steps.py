@@ -34,6 +34,17 @@ def test_steps_behind_the_runs_end_are_left_out():
     assert full_steps(replace(PRESETS["quality"], full_steps="0,5,20")) == [0, 5]
 
 
+@pytest.mark.parametrize("text", ["", "0", "0-2,6,11", "0-2,8", "0,3,6,9"])
+def test_nothing_is_said_of_steps_named_for_a_run_like_this(text):
+    assert Schedule(SIGMAS, CATSettings(full_steps=text)).note_on_names() is None
+
+
+@pytest.mark.parametrize(("text", "last"), [("0-2,4,6,7", 7), ("0,5,20", 20), ("0-3", 3)])
+def test_steps_named_for_a_run_of_another_length_are_told(text, last):
+    note = Schedule(SIGMAS, CATSettings(full_steps=text)).note_on_names()
+    assert note == f"full_steps is for another number of steps: it ends with step {last}, this run with 11"
+
+
 def test_pruned_steps_stand_between_named_ones():
     kinds = Schedule(SIGMAS, CATSettings(full_steps="0-2,8", pruned_interval=2)).kinds
     assert [step for step, kind in enumerate(kinds) if kind is StepKind.PRUNED] == [4, 6, 10]
