@@ -57,8 +57,9 @@ def test_a_quality_page_and_its_curves_are_made_of_its_rows_and_findings(tmp_pat
     for part in (0, 2):
         # what lies between says how and when it was measured
         assert re.split(r"\n(?=## How )", made)[part] == re.split(r"\n(?=## How )", there)[part]
+    others = tuple(f"{name}_" for name in TASKS if name.startswith(f"{task.name}_"))
     drawn = [{path.name for path in folder.glob(f"{task.name}_*.svg")} for folder in (tmp_path, DOCS)]
-    assert drawn[0] == drawn[1]
+    assert drawn[0] == {name for name in drawn[1] if not name.startswith(others)}
 
 
 def test_the_speed_page_is_of_this_engine_or_has_no_figures():
