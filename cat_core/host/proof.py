@@ -46,7 +46,8 @@ class Proof:
         """
         if not self.errors:
             return None
-        worst = torch.stack(self.errors).max().item()
+        # of several devices, where these share a run
+        worst = torch.stack([error.to(self.errors[0].device) for error in self.errors]).max().item()
         self.errors.clear()
         # the comparison is also False for NaN
         if worst <= most:
