@@ -39,8 +39,8 @@ class Conditioning:
     """Of its image tokens, and of what else is packed into its latent."""
     group: Group
     positive: bool
-    place: int = 0
-    """In the guider's list."""
+    order: tuple[int, int]
+    """Which of its guider's answers it is for, as the host counts them, from the last; and its place in its list."""
     weights: Any = None
     """Of the model that answered at the latest full step."""
     context_shape: tuple[int, ...] | None = None
@@ -139,7 +139,9 @@ class Conditionings(dict[Key, Conditioning]):
         positive = key[1] == 0 if name is None else name == "positive"
         grid = self.grid(key[2])
         branches = [Branch(self.settings) for _ in range(grid.parts)]
-        self[key] = Conditioning(grid, cache, device, branches, (key[2], area), positive, place, called_at=step)
+        # the host may give a conditioning's uuid to a negative one too, for an area that has none
+        order = -key[1], place
+        self[key] = Conditioning(grid, cache, device, branches, (key[2], area), positive, order, called_at=step)
         return self[key]
 
     def lead(self, group: Group, step: int) -> Conditioning:
@@ -147,5 +149,5 @@ class Conditionings(dict[Key, Conditioning]):
 
         Of several the guider's last, whichever thread came first.
         """
-        rank = lambda one: (one.called_at >= step - 1, one.positive, one.called_at, one.place)  # noqa: E731
+        rank = lambda one: (one.called_at >= step - 1, one.positive, one.called_at, one.order)  # noqa: E731
         return max(self.members(group), key=rank)

@@ -10,11 +10,13 @@ import pytest
 import torch
 from comfy.hooks import create_hook_lora, set_hooks_for_conditioning
 from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from cat_core.algorithm.branch import Branch
 from cat_core.host import known
 from cat_core.host.conditionings import Conditionings
-from cat_core.host.patcher import attach, last_report
+from cat_core.host.journal import IDLE_INSTEAD
+from cat_core.host.patcher import attach, last_report, reason_against_tokens
 from cat_core.host.proof import Proof
 from cat_core.host.pruning import Pruning
 from cat_core.host.room import Room
@@ -238,3 +240,25 @@ def test_families(name):
     report = last_report(pruned)
     assert report.reasons == []
     assert report.count("pruned") == last_report(one).count("pruned") > 0
+
+
+COMPILED = {
+    "by the host's node": lambda model: set_torch_compile_wrapper(model, "eager"),
+    "whole": lambda model: replace_compiled(model, "diffusion_model"),
+    "block by block": lambda model: replace_compiled(model, "diffusion_model.joint_blocks.0"),
+}
+
+
+def replace_compiled(model, name):
+    model.add_object_patch(name, torch.compile(model.get_model_object(name), backend="eager"))
+
+
+@pytest.mark.parametrize("compiles", COMPILED.values(), ids=COMPILED)
+def test_a_compiled_model_has_idle_steps(several, compiles, caplog):
+    """What keeps compiled code away from one thread's call would do so in all, and end with any."""
+    for model in (several, small_model()):
+        compiles(model)
+    assert reason_against_tokens(model) is None
+    assert reason_against_tokens(several) == "several GPUs share a compiled model"
+    attach(several, TOKENS)
+    assert f"{IDLE_INSTEAD}: several GPUs share a compiled model" in caplog.text
