@@ -40,7 +40,7 @@ class Conditioning:
     group: Group
     positive: bool
     order: tuple[int, int]
-    """Which of its guider's answers it is for, as the host counts them, from the last; and its place in its list."""
+    """Decides between equals, the greatest leads: one of the guider's first answer, and there the last of its list."""
     weights: Any = None
     """Of the model that answered at the latest full step."""
     context_shape: tuple[int, ...] | None = None
