@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfy import model_management, sampler_helpers
 
-from cat_core.host.journal import IDLE_INSTEAD
+from cat_core.host.journal import IDLE_INSTEAD, IN_FULL
 from cat_core.host.patcher import attach, last_report
 from cat_core.host.room import Room
 from cat_core.settings import CATSettings
@@ -105,7 +105,10 @@ def lacking_memory(call):
 def test_a_device_whose_memory_runs_out_beside_them_is_asked_again_without_them(call):
     picture, report = run(lacking_memory(call))
     assert picture.isfinite().all()
-    assert report.reasons == [f"{IDLE_INSTEAD}: memory ran out beside the kept keys and values"]
+    reason, *late = report.reasons
+    assert reason == f"{IDLE_INSTEAD}: memory ran out beside the kept keys and values"
+    # the other device may be at it at that time, or come later
+    assert late in ([], [f"{IN_FULL}: a conditioning has no kept keys and values at a pruned step"])
     assert report.finished
 
 
