@@ -96,9 +96,15 @@ class Branch:
         denoised = x - sigma * self.forecast(sigma)
         return self._settle(denoised, sigma, after, denoised.new_zeros(1, dtype=torch.bool))
 
-    def forget(self) -> None:
-        """Drop all that was remembered: the next step is a full one."""
-        self.noise = self.reference = self.corrector = None
+    def move(self, device: torch.device) -> None:
+        """To where the conditioning is evaluated from now on: a few latents, if it is not there already."""
+        if self.noise is None or self.noise.latest.device == device:
+            return
+        assert self.reference is not None, "both are of the first full step"
+        self.noise.move(device)
+        self.reference = self.reference.to(device)
+        if self.corrector is not None:
+            self.corrector.move(device)
 
     def _settle(self, denoised: torch.Tensor, sigma: float, after: float, computed: torch.Tensor) -> torch.Tensor:
         """Let the corrector see a step's answer; return what the sampler is to be given."""
@@ -109,11 +115,6 @@ class Branch:
             self.corrector = Corrector(denoised, sigma, self.settings.correction)
             return denoised
         return self.corrector.settle(denoised, sigma, 1 / after - 1 / sigma, computed)
-
-    @property
-    def device(self) -> torch.device | None:
-        """Where it was computed; None before it was."""
-        return None if self.noise is None else self.noise.latest.device
 
     @property
     def bytes(self) -> int:

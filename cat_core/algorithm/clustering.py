@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 
 NOISE_SCALE = 0.05
@@ -62,6 +64,12 @@ class Propagation:
         self.selected = membership(labels.gather(1, selected), clusters, torch.float32)
         # scaled before they are summed up: a sum over thousands of tokens is beyond what float16 holds
         self.selected *= share / (1 + self.selected.sum(1, keepdim=True))
+
+    def to(self, device: torch.device) -> Propagation:
+        """A copy on another device."""
+        there = copy(self)
+        there.member, there.selected = self.member.to(device), self.selected.to(device)
+        return there
 
     def __call__(self, change: torch.Tensor) -> torch.Tensor:
         """Change [B, k, d] of the selected tokens -> what every token's cluster changed by [B, N, d]."""

@@ -48,6 +48,11 @@ class Corrector:
         self.latest_sigma = torch.where(computed, sigma, self.latest_sigma)
         return torch.where(computed, denoised + correction, denoised)
 
+    def move(self, device: torch.device) -> None:
+        """To where the conditioning is evaluated from now on."""
+        self.latest, self.latest_sigma = self.latest.to(device), self.latest_sigma.to(device)
+        self.owed, self.moment = self.owed.to(device), self.moment.to(device)
+
     @property
     def bytes(self) -> int:
         """Memory held."""

@@ -36,6 +36,11 @@ class NoiseCache:
         """Forecast of all tokens for ``sigma``, see :func:`cat_core.algorithm.forecast.forecast`."""
         return forecast(self.latest, self.latest_sigma, self.previous, self.previous_sigma, sigma, damping)
 
+    def move(self, device: torch.device) -> None:
+        """To where the conditioning is evaluated from now on."""
+        self.latest, self.latest_sigma = self.latest.to(device), self.latest_sigma.to(device)
+        self.previous, self.previous_sigma = self.previous.to(device), self.previous_sigma.to(device)
+
     @property
     def bytes(self) -> int:
         """Memory held."""

@@ -38,6 +38,10 @@ class Selection:
         """k, the number of selected tokens of a sample."""
         return self.indices.shape[1]
 
+    def to(self, device: torch.device) -> Selection:
+        """A copy on another device."""
+        return Selection(self.indices.to(device), self.tokens)
+
     def mask(self) -> torch.Tensor:
         """[B, N, 1] bool, True for selected tokens."""
         mask = torch.zeros(len(self.indices), self.tokens, dtype=torch.bool, device=self.indices.device)
@@ -125,12 +129,20 @@ class Selector:
             if self.focus is not None:
                 samples = torch.arange(len(noise)) % len(self.focus)
                 self.focus = self.focus[samples].to(noise.device)
+        elif self.labels.device != noise.device:
+            self._move(noise.device)
         if self.frequency is None:
             self.frequency = torch.zeros_like(noise[..., 0])
         priority = self._priority(noise - reference, self.labels, self.frequency, first)
         selection = Selection(priority.topk(self.count, sorted=False).indices.sort().values, self.tokens)
         self.frequency = self.frequency * self.settings.staleness_decay + selection.mask().squeeze(-1)
         return selection
+
+    def _move(self, device: torch.device) -> None:
+        """To where the newest noise is: conditionings may change their device."""
+        self.labels, self.frequency, self.focus = (
+            None if held is None else held.to(device) for held in (self.labels, self.frequency, self.focus)
+        )
 
     def propagation(self, selection: Selection) -> Propagation | None:
         """Carries changes of the selected tokens to the others, None if the settings do not want it."""

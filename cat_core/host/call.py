@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+
+THREAD_DEVICE = "multigpu_thread_device"
+"""The host's option of a call that is one of several devices'."""
 
 # A conditioning in a run: its uuid, whether it is the conditional (0) or another one, and its latent's shape.
 Key = tuple[Any, int, tuple[int, ...]]
@@ -56,6 +59,16 @@ class ModelCall:
         return self.execute.class_obj  # type: ignore[attr-defined]
 
     @property
+    def weights(self) -> Any:
+        """Equal for a model and its copies on other devices (``comfy/model_patcher.py: deepclone_multigpu``)."""
+        return getattr(self.model.current_patcher, "clone_base_uuid", self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is evaluated; the host names it where several share a run (``comfy/samplers.py``)."""
+        return self.options.get(THREAD_DEVICE, self.x.device)
+
+    @property
     def transformer(self) -> torch.nn.Module:
         """Its diffusion transformer, as it is without being compiled."""
         return unwrap_compiled(self.model.diffusion_model)
@@ -92,13 +105,24 @@ Area = tuple[int, ...]
 """Sizes, then offsets, of a part of the latent, in latent (frames,) rows and columns."""
 
 
-def find_area(guider: Any, uuid: Any) -> tuple[str | None, Area | None]:
-    """Name that a guider gives the list of a conditioning, and the part of the latent it is for, None for the whole.
+class Listed(NamedTuple):
+    """How a guider has a conditioning.
 
-    ``guider.conds`` is the host's, areas resolved (``comfy/samplers.py: process_conds``).
+    Attributes:
+        name: of the list that it is in.
+        place: in that list.
+        area: the part of the latent it is for, None for the whole.
     """
+
+    name: str | None = None
+    place: int = 0
+    area: Area | None = None
+
+
+def find_listed(guider: Any, uuid: Any) -> Listed:
+    """Of ``guider.conds``, which are the host's, areas resolved (``comfy/samplers.py: process_conds``)."""
     for name, conds in guider.conds.items():
-        for cond in conds:
+        for place, cond in enumerate(conds):
             if cond.get("uuid") == uuid:
-                return name, tuple(cond["area"]) if "area" in cond else None
-    return None, None
+                return Listed(name, place, tuple(cond["area"]) if "area" in cond else None)
+    return Listed()

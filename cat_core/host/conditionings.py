@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import torch
 from ..algorithm.branch import Branch
 from ..caching.kv import KVCache
 from ..settings import CATSettings
-from .call import Area, Key, ModelCall, find_area
+from .call import Area, Key, ModelCall, find_listed
 from .tokens import TokenGrid, find_grid
 
 if TYPE_CHECKING:
@@ -24,16 +25,24 @@ Group = tuple[tuple[int, ...], Area | None]
 
 @dataclass
 class Conditioning:
-    """One conditioning: what is remembered of its answers, and how it was called."""
+    """One conditioning: what is remembered of its answers, and how it was called.
+
+    Where several devices share a run, it may come to another one at every evaluation. What is remembered of its answers
+    is a few latents, and goes along; keys and values are hundreds, and stay.
+    """
 
     grid: TokenGrid
     kv: KVCache
+    device: torch.device
+    """Where the latest full step was evaluated: keys and values are of there."""
     branches: list[Branch]
     """Of its image tokens, and of what else is packed into its latent."""
     group: Group
     positive: bool
-    model: Any = None
-    """The host's ``BaseModel`` that answered at the latest full step."""
+    order: tuple[int, int]
+    """Decides between equals, the greatest leads: one of the guider's first answer, and there the last of its list."""
+    weights: Any = None
+    """Of the model that answered at the latest full step."""
     context_shape: tuple[int, ...] | None = None
     blocks: frozenset = frozenset()
     """Transformer blocks that another node replaced at the latest full step."""
@@ -44,10 +53,8 @@ class Conditioning:
 
     def answer_full(self, call: ModelCall, x: torch.Tensor, new: torch.Tensor, plan: Plan) -> torch.Tensor:
         """Take over its part of a call's latents and answers [B, C, ...]; return what the sampler is to be given."""
-        if self.branch.device != x.device:
-            for branch in self.branches:
-                branch.forget()
-        self.model, self.context_shape, self.blocks = call.model, call.context_shape, call.blocks
+        self._follow(x.device)
+        self.weights, self.context_shape, self.blocks = call.weights, call.context_shape, call.blocks
         self.computed_at = plan.step.number
         denoised = self.grid.split(new)
         parts = zip(self.branches, self.grid.split(x), denoised, strict=True)
@@ -57,6 +64,7 @@ class Conditioning:
 
     def answer_pruned(self, x: torch.Tensor, new: torch.Tensor, plan: Plan, chosen: Choice) -> torch.Tensor:
         """As :meth:`answer_full` where the model computed chosen tokens alone, and all that is no image token."""
+        self._follow(x.device)
         levels = plan.sigma, plan.after
         (_, tokens, computed), *others = zip(self.branches, self.grid.split(x), self.grid.split(new), strict=True)
         given = [self.branch.answer_pruned(tokens, computed, *levels, chosen.selection, chosen.propagation)]
@@ -65,8 +73,13 @@ class Conditioning:
 
     def answer_idle(self, x: torch.Tensor, plan: Plan) -> torch.Tensor:
         """What the sampler is to be given for its part of a call's latents, without the model."""
+        self._follow(x.device)
         parts = zip(self.branches, self.grid.split(x), strict=True)
         return self.grid.join([branch.answer_idle(part, plan.sigma, plan.after) for branch, part in parts])
+
+    def _follow(self, device: torch.device) -> None:
+        for branch in self.branches:
+            branch.move(device)
 
     @property
     def branch(self) -> Branch:
@@ -87,6 +100,9 @@ class Conditionings(dict[Key, Conditioning]):
         patch: latent frames, rows and columns of an image token; None where tokens are values of the latent.
         guider: the host's guider, which knows the conditionings.
         packed: [B, C, ...] of every latent that the run's is packed of.
+
+    Attributes:
+        lock: they may be evaluated in threads. What these share is looked at and changed by one at a time.
     """
 
     def __init__(
@@ -98,6 +114,7 @@ class Conditionings(dict[Key, Conditioning]):
     ):
         super().__init__()
         self.settings, self.patch, self.guider, self.packed = settings, patch, guider, packed
+        self.lock = threading.RLock()
 
     @property
     def bytes(self) -> int:
@@ -108,23 +125,29 @@ class Conditionings(dict[Key, Conditioning]):
         """All of a group."""
         return [one for one in self.values() if one.group == group]
 
-    def hold_caches(self, group: Group | None = None) -> bool:
-        """Whether any keys and values are held, of a group or at all."""
-        return any(one.kv.layers for one in (self.values() if group is None else self.members(group)))
+    def hold_caches(self, group: Group) -> bool:
+        """Whether any keys and values of a group are held."""
+        return any(one.kv.layers for one in self.members(group))
 
     def grid(self, shape: Sequence[int]) -> TokenGrid:
         """The grid of a latent [B, C, ...]."""
         return find_grid(tuple(shape[2:]), self.patch, self.packed)
 
-    def add(self, key: Key, cache: KVCache, step: int) -> Conditioning:
+    def add(self, key: Key, cache: KVCache, device: torch.device, step: int) -> Conditioning:
         """Begin to remember a conditioning that is called at ``step`` first."""
-        name, area = find_area(self.guider, key[0])
+        name, place, area = find_listed(self.guider, key[0])
         positive = key[1] == 0 if name is None else name == "positive"
         grid = self.grid(key[2])
         branches = [Branch(self.settings) for _ in range(grid.parts)]
-        self[key] = Conditioning(grid, cache, branches, (key[2], area), positive, called_at=step)
+        # the host may give a conditioning's uuid to a negative one too, for an area that has none
+        order = -key[1], place
+        self[key] = Conditioning(grid, cache, device, branches, (key[2], area), positive, order, called_at=step)
         return self[key]
 
     def lead(self, group: Group, step: int) -> Conditioning:
-        """Who chooses a group's tokens: a positive conditioning, but none that ended before the last step."""
-        return max(self.members(group), key=lambda one: (one.called_at >= step - 1, one.positive, one.called_at))
+        """Who chooses a group's tokens: a positive conditioning, but none that ended before the last step.
+
+        Of several the guider's last, whichever thread came first.
+        """
+        rank = lambda one: (one.called_at >= step - 1, one.positive, one.called_at, one.order)  # noqa: E731
+        return max(self.members(group), key=rank)

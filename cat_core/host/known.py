@@ -11,7 +11,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
 from .architecture.family import Family
 from .attention import OVERRIDE
-from .call import ModelCall
+from .call import THREAD_DEVICE, ModelCall
 
 KEY = "cat_pruning"
 """The pack's own name among wrappers, attachments and options."""
@@ -21,6 +21,7 @@ OPTIONS = {
     *("patches", "patches_replace", "wrappers", "callbacks"),  # looked at by themselves below
     "rope_options",  # moves positions; there are as many rows
     "prefetch_dynamic_vbars",  # how weights come to the device
+    THREAD_DEVICE,  # whose model and tensors these are
     OVERRIDE,
     KEY,
 }
@@ -82,6 +83,12 @@ def find_unknown_in_modules(transformer: torch.nn.Module) -> str | None:
 def is_compiled(part: Any) -> bool:
     """Whether this is what ``torch.compile`` made of a module."""
     return isinstance(getattr(part, "_orig_mod", None), torch.nn.Module)
+
+
+def is_compiled_in_parts(model: Any) -> bool:
+    """Whether any part of a model is compiled, or is to be for its calls; ``model`` is the host's ``ModelPatcher``."""
+    parts = model.get_model_object(TRANSFORMER), *model.object_patches.values()
+    return any(map(is_compiled, parts)) or bool(model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY))
 
 
 def _join_names(names: set[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -35,14 +36,22 @@ class Place:
         own = getattr(model, "get_dtype_inference", None)
         return values * (self.dtype or (own() if own else model.manual_cast_dtype or model.get_dtype())).itemsize
 
-    def reason_too_small(self, values: int, model: Any, x: torch.Tensor) -> str | None:
-        """Why so many numbers cannot be kept beside what a call with latents ``x`` takes, or None."""
-        device = x.device if self.device is None else torch.device(self.device)
-        own = model.memory_required(list(x.shape)) if self.device is None else 0
+    def reason_too_small(self, values: int, model: Any, shape: Sequence[int], device: torch.device) -> str | None:
+        """Why so many numbers cannot be kept beside what a call takes, or None.
+
+        Args:
+            values: how many.
+            model: the host's ``BaseModel`` that is called.
+            shape: [B, C, ...] of the call's latents.
+            device: where it is called.
+        """
+        own = model.memory_required(list(shape)) if self.device is None else 0
+        device = device if self.device is None else torch.device(self.device)
         free, needed = _free(device, model) - own, self.bytes(values, model)
         if needed <= free:
             return None
-        return f"keys and values would take {needed / GIB:.1f} GiB of {max(free, 0) / GIB:.1f} GiB that are free"
+        available = f"{max(free, 0) / GIB:.1f} GiB that are free on {device}"
+        return f"keys and values would take {needed / GIB:.1f} GiB of {available}"
 
 
 def _free(device: torch.device, model: Any) -> int:
@@ -82,16 +91,20 @@ def inflate_noise_shape(noise_shape: torch.Size, needed: int, model: Any) -> lis
     return [noise_shape[0] + math.ceil(needed / picture), *noise_shape[1:]]
 
 
-def count_cached_values(cost: ModelCost, patch: tuple[int, int, int], tokens: int, conds: list[dict[str, Any]]) -> int:
-    """How many numbers the caches of a run will hold at most, for each picture.
+def count_cached_values(
+    cost: ModelCost, patch: tuple[int, int, int], tokens: int, conds: list[dict[str, Any]], devices: int
+) -> int:
+    """How many numbers the caches of a run will hold at most on a device, for each picture.
 
     Args:
         cost: of the model.
         patch: latent frames, rows and columns of an image token.
         tokens: how many of these there are.
         conds: the host's conditionings that will be evaluated (``comfy/sampler_helpers.py: convert_cond``).
+        devices: that these are dealt out to, as many to each as can be (``comfy/samplers.py``).
     """
-    return sum(cost.count_cached(tokens, _other_tokens(cond, patch)) for cond in conds)
+    counts = sorted(cost.count_cached(tokens, _other_tokens(cond, patch)) for cond in conds)
+    return sum(counts[-math.ceil(len(counts) / devices) :])
 
 
 def _other_tokens(cond: dict[str, Any], patch: tuple[int, int, int]) -> int:

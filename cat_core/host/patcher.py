@@ -25,7 +25,7 @@ from .call import ModelCall, unwrap_compiled
 from .choice import Choice, Chooser, Occasion
 from .inpainting import focus_on_repainted
 from .journal import IDLE_INSTEAD
-from .known import KEY, find_unknown_in_patcher
+from .known import KEY, find_unknown_in_patcher, is_compiled_in_parts
 from .memory import inflate_noise_shape
 from .preview import latent_preview
 from .run import Run
@@ -140,12 +140,19 @@ def reason_against_tokens(model: ModelPatcher) -> str | None:
     transformer = unwrap_compiled(model.get_model_object("diffusion_model"))
     if find_family(transformer) is None:
         return f"{type(transformer).__name__} is not a supported diffusion transformer"
-    additional = getattr(model, "get_additional_models_with_key", None)
-    if additional and additional("multigpu"):
-        return "several GPUs share the conditionings"
+    if count_devices(model) > 1 and is_compiled_in_parts(model):
+        # what keeps compiled code away from a call does so in all threads (torch.compiler.set_stance)
+        return "several GPUs share a compiled model"
     if transformer is not model.get_model_object("diffusion_model") and not hasattr(torch.compiler, "set_stance"):
         return "parts of a compiled model cannot be computed (torch 2.6 and later can)"
     return find_unknown_in_patcher(model)
+
+
+def count_devices(model: ModelPatcher) -> int:
+    """How many share the conditionings of a run (``comfy/sampler_helpers.py``); older hosts know of one only."""
+    additional = getattr(model, "get_additional_models_with_key", None)
+    copies = additional("multigpu") if additional else []
+    return 1 + sum(copy.is_multigpu_base_clone for copy in copies)
 
 
 def _reason_against_all(model_options: dict[str, Any]) -> str | None:
@@ -211,8 +218,8 @@ def _start(
     # idle steps in place of measured pruned ones were not measured
     measured = choice.measured and not (against_tokens and settings.selects_tokens)
     bounded = settings if measured else solver.bound(settings, steps, guided)
-    reasons = against_tokens, against_all
-    run = Run(bounded, family, patcher.model, sigmas, guider, noise_shape, solver, packed, *reasons)
+    sampled = sigmas, guider, noise_shape, solver, packed, count_devices(patcher)
+    run = Run(bounded, family, patcher.model, *sampled, against_tokens, against_all)
     for note in (*choice.notes, run.schedule.note_on_names()):
         if note:
             run.journal.note(note)

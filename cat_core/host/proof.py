@@ -26,7 +26,7 @@ class Proof:
 
     def __init__(self) -> None:
         self.layouts: set[tuple] = set()
-        self.errors: list[torch.Tensor] = []
+        self.errors: dict[torch.device, list[torch.Tensor]] = {}
 
     def holds_for(self, layout: tuple) -> bool:
         """Whether calls of this layout were tried."""
@@ -36,22 +36,21 @@ class Proof:
         """Compare the same tokens, computed by themselves and among all others: [B, n, d] each."""
         error = (computed - true).flatten(1).norm(dim=1) / true.flatten(1).norm(dim=1).clamp(min=1e-12)
         self.layouts.add(layout)
-        self.errors.append(error.max())
+        self.errors.setdefault(error.device, []).append(error.max())
 
     def reason_against(self, most: float) -> str | None:
-        """Why the layouts that were tried since the last question are wrong, or None. Reads from the device.
+        """Why the layouts that were tried since the last question are wrong, or None. Reads from each device once.
 
         Args:
             most: largest error of a right one.
         """
-        if not self.errors:
-            return None
-        worst = torch.stack(self.errors).max().item()
+        worst = [torch.stack(errors).max().item() for errors in self.errors.values()]
         self.errors.clear()
         # the comparison is also False for NaN
-        if worst <= most:
+        wrong = [error for error in worst if not error <= most]
+        if not wrong:
             return None
-        return f"proof failed, tokens computed by themselves differ by {worst:.2g} from the same among all others"
+        return f"proof failed, tokens computed by themselves differ by {max(wrong):.2g} from the same among all others"
 
 
 def scatter_selection(samples: int, tokens: int, device: torch.device) -> Selection:

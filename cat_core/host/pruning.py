@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class Pruning:
         schedule: of the run; given up, it has idle steps in place of pruned ones.
         cost: of the model, None where it is not known.
         noise_shape: [B, C, ...] of the whole latent.
+        devices: how many share the run.
         wanted: whether there are to be any.
     """
 
@@ -50,12 +52,13 @@ class Pruning:
         conditionings: Conditionings,
         journal: Journal,
         noise_shape: tuple[int, ...],
+        devices: int,
         wanted: bool,
     ):
         self.family, self.model, self.schedule, self.journal = family, model, schedule, journal
         self.cost, self.conditionings, self.wanted = cost, conditionings, wanted
         self.selections = Selections(settings, noise_shape)
-        self.room = Room(settings, conditionings, journal, self.give_up)
+        self.room = Room(settings, conditionings, journal, self.give_up, devices)
         self.proof, self.tolerance = Proof(), 0.0
         self.following = 0
         """The step behind the one that is evaluated."""
@@ -77,12 +80,13 @@ class Pruning:
 
     def give_up(self, reason: str, step: int | None = None) -> None:
         """From ``step`` on, by default the next, which is full, there are idle steps in place of pruned ones."""
-        if not self.wanted:
-            return
-        self.journal.allows(reason, IDLE_INSTEAD)
-        self.wanted = False
-        self.schedule.drop_tokens(self.following if step is None else step)
-        self.room.empty()
+        with self.conditionings.lock:
+            if not self.wanted:
+                return
+            self.journal.allows(reason, IDLE_INSTEAD)
+            self.wanted = False
+            self.schedule.drop_tokens(self.following if step is None else step)
+            self.room.empty()
 
     def accepts(self, call: ModelCall) -> bool:
         """Whether tokens of a call can be computed by themselves; if not, they are given up."""
@@ -118,7 +122,8 @@ class Pruning:
     def capture(self, call: ModelCall, called: list[Conditioning], plan: Plan) -> torch.Tensor:
         """Answer a call in full, keep its keys and values, and prove what will be computed with them."""
         assert self.family is not None
-        denoised, filled = run_capturing(self.family, call, [one.kv for one in called], self._out_of_memory)
+        out_of_memory = partial(self._out_of_memory, call.device)
+        denoised, filled = run_capturing(self.family, call, [one.kv for one in called], out_of_memory)
         if not filled:
             self.give_up("the model computes attention where it cannot be seen")
         # where memory ran out for keys and values there are none to prove anything by
@@ -126,8 +131,9 @@ class Pruning:
             self._prove(call, called, denoised, plan)
         return denoised
 
-    def _out_of_memory(self) -> None:
-        self.room.move("memory ran out for keys and values")
+    def _out_of_memory(self, device: torch.device) -> None:
+        with self.conditionings.lock:
+            self.room.move("memory ran out for keys and values", device)
 
     def _prove(self, call: ModelCall, called: list[Conditioning], denoised: torch.Tensor, plan: Plan) -> None:
         """Compute some tokens by themselves from the caches just filled, and compare them with a full answer."""
@@ -143,30 +149,25 @@ class Pruning:
             return
         noises = (called[0].grid.split((call.x - answer) / plan.sigma) for answer in (alone, denoised))
         tokens, *others = zip(*noises, strict=True)
-        self.proof.add(call.layout, *map(Selection.join(selections).gather, tokens))
-        for pair in others:
-            self.proof.add(call.layout, *pair)
-        # two models may be of different precision
-        self.tolerance = max(self.tolerance, tolerance(call.transformer, self.room.dtype, OVERRIDE in call.options))
+        with self.conditionings.lock:
+            self.proof.add(call.layout, *map(Selection.join(selections).gather, tokens))
+            for pair in others:
+                self.proof.add(call.layout, *pair)
+            # two models may be of different precision
+            least = tolerance(call.transformer, self.room.dtype(call.device), OVERRIDE in call.options)
+            self.tolerance = max(self.tolerance, least)
 
     def compute(self, call: ModelCall, called: list[Conditioning], choices: list[Choice]) -> torch.Tensor:
         """Answer a call for chosen tokens alone; the others' places hold nothing of use."""
         assert self.family is not None
         return run_pruned(self.family, call, [one.kv for one in called], choices)
 
-    def refresh(self, called: list[Conditioning], plan: Plan) -> None:
-        """All tokens of these were computed."""
-        for one in called:
-            # who chooses the tokens knows whether they are stale
-            if one is self.conditionings.lead(one.group, plan.step.number):
-                self.selections.selectors[one.group].note_refresh()
-
     def estimate_bytes(self, noise_shape: torch.Size, conds: list[dict[str, Any]], model: Any) -> int:
-        """Memory that the caches will take where the model runs, see :func:`.memory.count_cached_values`."""
+        """Memory that the caches will take on each device, see :func:`.memory.count_cached_values`."""
         if not self.wanted or StepKind.PRUNED not in self.schedule.kinds:
             return 0
         assert self.cost is not None
         assert self.conditionings.patch is not None
         tokens = self.conditionings.grid(noise_shape).tokens
-        values = noise_shape[0] * count_cached_values(self.cost, self.conditionings.patch, tokens, conds)
-        return self.room.bytes_beside_the_model(values, model)
+        values = count_cached_values(self.cost, self.conditionings.patch, tokens, conds, self.room.devices)
+        return self.room.bytes_beside_the_model(noise_shape[0] * values, model)

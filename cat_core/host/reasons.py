@@ -47,9 +47,7 @@ def for_full(
 def _list_for_full(
     call: ModelCall, plan: Plan, kinds: list[StepKind], known: list[Conditioning], proof: Proof
 ) -> Iterator[str]:
-    if any(one.branch.device != call.x.device for one in known):
-        yield "a conditioning is evaluated on another device than before"
-    if any(one.model is not call.model for one in known):
+    if any(one.weights != call.weights for one in known):
         yield "a conditioning is evaluated by another model than before"
     if any(one.context_shape != call.context_shape for one in known):
         yield "a conditioning changes its length in the middle of the run"
@@ -58,6 +56,8 @@ def _list_for_full(
     if StepKind.FULL in kinds[min(one.computed_at for one in known) + 1 : plan.step.number]:
         yield "a step that was to be computed in full was answered by another node, or left out by the sampler"
     if plan.kind is StepKind.PRUNED:
+        if any(one.device != call.device for one in known):
+            yield "a conditioning is evaluated on another device than its keys and values"
         if any(not one.kv.layers for one in known):
             yield "a conditioning has no kept keys and values at a pruned step"
         if not proof.holds_for(call.layout):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -40,6 +39,7 @@ class Run:
         noise_shape: [B, C, ...] of the whole latent.
         solver: what the run's sampler bears; ``settings`` ask for no more.
         packed: [B, C, ...] of every latent that the host packed into this one.
+        devices: how many share its conditionings.
         against_tokens: why this run must have no pruned steps, or None.
         against_all: why it must be computed in full, or None.
     """
@@ -54,6 +54,7 @@ class Run:
         noise_shape: tuple[int, ...],
         solver: Solver,
         packed: Sequence[tuple[int, ...]] = (),
+        devices: int = 1,
         against_tokens: str | None = None,
         against_all: str | None = None,
     ):
@@ -69,16 +70,13 @@ class Run:
         self.evaluations = Evaluations(self.schedule, solver, noise_shape)
         self.active = self.journal.allows(against_all or self.schedule.reason_against())
         self.conditionings = Conditionings(settings, patch, guider, packed)
-        self.pruning = Pruning(
-            family, model, settings, self.schedule, cost, self.conditionings, self.journal, noise_shape, wanted=tokens
-        )
+        state = self.schedule, cost, self.conditionings, self.journal
+        self.pruning = Pruning(family, model, settings, *state, noise_shape, devices, wanted=tokens)
         self.plan: Plan | None = None
         self.steps: dict[int, Step] = {}
         self.left_out: set[str] = set()
         """Names of the guider's conditionings that are not evaluated."""
         self.seen: set[Key] = set()
-        self.lock = threading.RLock()
-        """Conditionings may be evaluated in threads: what they share is looked at and changed by one at a time."""
         self.started, self.clock = time.perf_counter(), StepClock(guider.model_patcher.load_device)
 
     def begin_evaluation(self, sigma: float, shape: tuple[int, ...]) -> None:
@@ -105,12 +103,9 @@ class Run:
     def call(self, call: ModelCall) -> torch.Tensor:
         """Answer one model call: in full, pruned, or from the forecast alone."""
         plan = self.plan
-        if plan is None or not call.keys:
-            self.journal.allows("the host calls the model outside its samplers' usual path")
-            return call.run()
-        with self.lock:
+        with self.conditionings.lock:
             kind = self._find_kind(call, plan)
-        if kind is None:
+        if plan is None or kind is None:
             return call.run()
         answer = {
             StepKind.FULL: self._answer_full,
@@ -123,13 +118,15 @@ class Run:
             self.pruning.give_up(str(error))
         except Exception as error:
             # the host's own memory is short: what the caches take may be what it lacks
-            if not is_out_of_memory(error) or not self.conditionings.hold_caches():
+            if not is_out_of_memory(error) or not self._abandon_caches(call):
                 raise
-            self.pruning.room.abandon("memory ran out beside the kept keys and values")
         return self._answer_full(call, plan)
 
-    def _find_kind(self, call: ModelCall, plan: Plan) -> StepKind | None:
+    def _find_kind(self, call: ModelCall, plan: Plan | None) -> StepKind | None:
         """How to answer a call; None for in full, and without touching what is remembered."""
+        if plan is None or not call.keys:
+            self.journal.allows("the host calls the model outside its samplers' usual path")
+            return None
         if not self.active or not self.journal.allows(reasons.against_remembering(call, self.seen, plan, self.batch)):
             self._count(call, plan)
             return None
@@ -144,37 +141,48 @@ class Run:
         reason = reasons.for_full(call, plan, self.schedule.kinds, self.conditionings, self.pruning.proof)
         return plan.kind if self.journal.allows(reason) else StepKind.FULL
 
+    def _abandon_caches(self, call: ModelCall) -> bool:
+        """Keep no keys and values on a call's device any more; False where there are none."""
+        with self.conditionings.lock:
+            held = self.pruning.room.holds(call.device)
+            if held:
+                self.pruning.room.abandon("memory ran out beside the kept keys and values", call.device)
+            return held
+
     def _answer_full(self, call: ModelCall, plan: Plan) -> torch.Tensor:
-        with self.lock:
-            called = [self.conditionings.get(key) or self._add(key, plan) for key in call.keys]
+        with self.conditionings.lock:
+            called = [self.conditionings.get(key) or self._add(key, call, plan) for key in call.keys]
+            for one in called:
+                self.pruning.room.follow(one, call.device)
             captures = self.pruning.needs_caches(call, called, plan)
         denoised = self.pruning.capture(call, called, plan) if captures else call.run()
-        with self.lock:
+        with self.conditionings.lock:
             self._count(call, plan)
             parts = zip(called, *call.split(call.x, denoised), strict=True)
             outputs = [one.answer_full(call, x, new, plan) for one, x, new in parts]
-            self.pruning.refresh(called, plan)
             self.report.cache_bytes = max(self.report.cache_bytes, self.conditionings.bytes)
         return torch.cat(outputs)
 
-    def _add(self, key: Key, plan: Plan) -> Conditioning:
-        added = self.conditionings.add(key, self.pruning.room.new_cache(), plan.step.number)
+    def _add(self, key: Key, call: ModelCall, plan: Plan) -> Conditioning:
+        cache = self.pruning.room.new_cache(call.device)
+        added = self.conditionings.add(key, cache, call.device, plan.step.number)
         self.pruning.selections.add(added.group, added.grid)
         return added
 
     def _answer_pruned(self, call: ModelCall, plan: Plan) -> torch.Tensor:
         called = [self.conditionings[key] for key in call.keys]
-        choices = [plan.choices[one.group] for one in called]
+        choices = [plan.choices[one.group].on(call.x.device) for one in called]
         denoised = self.pruning.compute(call, called, choices)
-        self._count(call, plan, choices[0].selection.count)
         outputs = []
-        for one, chosen, x, new in zip(called, choices, *call.split(call.x, denoised), strict=True):
-            outputs.append(one.answer_pruned(x, new, plan, chosen))
-            self.pruning.selections.note_computed(plan.step, one.group, chosen.selection, one.grid)
+        with self.conditionings.lock:
+            self._count(call, plan, choices[0].selection.count)
+            for one, chosen, x, new in zip(called, choices, *call.split(call.x, denoised), strict=True):
+                outputs.append(one.answer_pruned(x, new, plan, chosen))
+                self.pruning.selections.note_computed(plan.step, one.group, chosen.selection)
         return torch.cat(outputs)
 
     def _answer_idle(self, call: ModelCall, plan: Plan) -> torch.Tensor:
-        with self.lock, outside_of_traces():
+        with self.conditionings.lock, outside_of_traces():
             self._count(call, plan, 0)
             parts = zip(call.keys, *call.split(call.x), strict=True)
             return torch.cat([self.conditionings[key].answer_idle(x, plan) for key, x in parts])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import torch
+
 from ..algorithm.clustering import Propagation
 from ..algorithm.selection import Selection, Selector
 from ..report import Report, Step
@@ -19,6 +21,12 @@ class Choice:
 
     selection: Selection
     propagation: Propagation | None
+
+    def on(self, device: torch.device) -> Choice:
+        """The same where a conditioning is evaluated, a copy if that is another device than its leader's."""
+        if self.selection.indices.device == device:
+            return self
+        return Choice(self.selection.to(device), self.propagation and self.propagation.to(device))
 
 
 Choices = MappingProxyType[Group, Choice]
@@ -36,7 +44,9 @@ class Selections:
     def __init__(self, settings: CATSettings, noise_shape: tuple[int, ...]):
         self.settings, self.noise_shape = settings, noise_shape
         self.selectors: dict[Group, Selector] = {}
-        self.computed: dict[tuple[int, Group], tuple[Step, Selection, TokenGrid]] = {}
+        self.chosen_at: dict[Group, int] = {}
+        """The latest step that a group has chosen tokens for."""
+        self.computed: dict[Group, dict[int, tuple[Step, Selection]]] = {}
 
     def add(self, group: Group, grid: TokenGrid) -> None:
         """A conditioning of a group is computed for the first time."""
@@ -59,23 +69,27 @@ class Selections:
         choices = dict(chosen)
         for group, selector in self.selectors.items():
             if group not in choices and conditionings.hold_caches(group):
-                branch = conditionings.lead(group, step).branch
-                selection = branch.select(selector, sigma)
+                lead = conditionings.lead(group, step)
+                if lead.computed_at >= self.chosen_at.get(group, step):
+                    selector.note_refresh()
+                self.chosen_at[group] = step
+                selection = lead.branch.select(selector, sigma)
                 choices[group] = Choice(selection, selector.propagation(selection))
         return MappingProxyType(choices)
 
-    def note_computed(self, step: Step, group: Group, selection: Selection, grid: TokenGrid) -> None:
+    def note_computed(self, step: Step, group: Group, selection: Selection) -> None:
         """For the report: what a group's calls of a step have computed."""
-        self.computed.setdefault((step.number, group), (step, selection, grid))
+        self.computed.setdefault(group, {}).setdefault(step.number, (step, selection))
 
     def close(self, report: Report) -> None:
         """Leave with the report what was selected, and from which clusters."""
-        for step, selection, grid in self.computed.values():
-            # area conditionings have grids of their own: the picture shows the first
-            if step.selected is None:
-                step.selected = selection.mask().view(-1, *grid.shape).cpu().numpy()
-        for selector in list(self.selectors.values())[:1]:
-            if selector.labels is not None:
+        # area conditionings have grids of their own, and come in any order: the picture shows the largest
+        for group in sorted(self.selectors, key=lambda group: (-self.selectors[group].tokens, group[1] or ())):
+            selector = self.selectors[group]
+            for step, selection in self.computed.get(group, {}).values():
+                if step.selected is None:
+                    step.selected = selection.mask().view(-1, *selector.grid).cpu().numpy()
+            if report.clusters is None and selector.labels is not None:
                 report.clusters = selector.labels.view(-1, *selector.grid).cpu().numpy()
 
     def clear(self) -> None:

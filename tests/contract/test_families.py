@@ -154,7 +154,7 @@ def test_caches_hold_as_many_numbers_as_the_formula_says(case, monkeypatch):
     said, caches = [], []
     find, new_cache = Room.find, Room.new_cache
     monkeypatch.setattr(Room, "find", lambda self, values, call: said.append(values) or find(self, values, call))
-    monkeypatch.setattr(Room, "new_cache", lambda self: caches.append(new_cache(self)) or caches[-1])
+    monkeypatch.setattr(Room, "new_cache", lambda *given: caches.append(new_cache(*given)) or caches[-1])
     case.sample(attach(case.build(), TOKENS), case.noise(1, case.sizes["wide"]))
     held = sum(cache.bytes for cache in caches) / 4
     assert held in (max(said), max(said) / case.sharing)

@@ -211,11 +211,11 @@ def test_a_model_that_lacks_memory_itself_fails_with_the_hosts_error(calls):
 
 def test_a_place_says_what_is_missing(monkeypatch):
     model = small_model().model
-    x = noise_for(1, 16, 16)
+    called = model, (1, 16, 16, 16), torch.device("cpu")
     monkeypatch.setattr(memory.model_management, "get_free_memory", lambda device=None: 2 * GIB)
-    assert Place(FLOAT8, "cpu").reason_too_small(2 * GIB, model, x) is None
-    problem = Place(FLOAT8, "cpu").reason_too_small(3 * GIB, model, x)
-    assert problem == "keys and values would take 3.0 GiB of 2.0 GiB that are free"
+    assert Place(FLOAT8, "cpu").reason_too_small(2 * GIB, *called) is None
+    problem = Place(FLOAT8, "cpu").reason_too_small(3 * GIB, *called)
+    assert problem == "keys and values would take 3.0 GiB of 2.0 GiB that are free on cpu"
 
 
 def dynamic(patcher, free, asked):
@@ -238,8 +238,7 @@ def test_room_is_what_the_patcher_can_make_where_weights_move_on_demand(monkeypa
     asked = []
     model = dynamic(small_model(), free, asked).model
     monkeypatch.setattr(model, "memory_required", lambda shape, cond_shapes=None: 0)
-    values = torch.empty(1, 16, 16, 16, device="meta")
-    problem = Place(FLOAT8, None).reason_too_small(GIB + 1, model, values)
+    problem = Place(FLOAT8, None).reason_too_small(GIB + 1, model, (1, 16, 16, 16), torch.device("meta"))
     assert (problem is None) == (free > GIB)
     assert asked == [torch.device("meta")]
 
@@ -248,7 +247,7 @@ def test_room_on_the_cpu_is_not_the_patchers_to_tell(monkeypatch):
     monkeypatch.setattr(model_management, "get_free_memory", lambda device=None: GIB)
     asked = []
     model = dynamic(small_model(), 0, asked).model
-    assert Place(FLOAT8, "cpu").reason_too_small(GIB, model, torch.empty(1, 16, 16, 16, device="meta")) is None
+    assert Place(FLOAT8, "cpu").reason_too_small(GIB, model, (1, 16, 16, 16), torch.device("meta")) is None
     assert asked == []
 
 
