@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality families workflows train clean
+.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality bench-scale families workflows train clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,9 @@ bench-speed: ## measure steps and runs, write docs/speed.md (12 minutes; resumes
 
 bench-quality: ## measure quality against cost on the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py bench-quality
+
+bench-scale: ## compute docs/scale.md: several GPUs, on paper
+	@$(PYTHON) tools/dev.py bench-scale
 
 families: ## compute the table of docs/families.md
 	@$(PYTHON) tools/dev.py families

@@ -75,6 +75,7 @@ TASKS = {
     ),
     "bench-speed": ([["-m", "bench.speed"]], "measure steps and runs, write docs/speed.md (12 minutes; resumes)"),
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
+    "bench-scale": ([["-m", "bench.scale"]], "compute docs/scale.md: several GPUs, on paper"),
     "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),
     "workflows": ([["-m", "tools.build_workflows"]], "build the workflows of tools/recipes"),
     "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),
