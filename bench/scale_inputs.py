@@ -64,7 +64,7 @@ H100 = GPU("H100 SXM", 989e12, 3.35e12, 80, 0.7, 0.62, f"[sheet]({NVIDIA}/h100/)
 H100_FA2 = replace(H100, name="H100 or H800, FlashAttention-2", attention=0.35, source=FA2_HOPPER)
 H200 = replace(H100, name="H200", memory=4.8e12, capacity=141, source=f"[sheet]({NVIDIA}/h200/); else as the H100")
 B200 = GPU("B200", 2250e12, 8e12, 192, 0.7, 0.71, f"[sheet]({NVIDIA}/dgx-b200/); matrix products as on the H100; {FA4}")
-H20 = GPU("H20", 148e12, 4e12, 96, 0.9, 0.73, "as the L20; no figure of its own is published")
+H20 = GPU("H20", 148e12, 4e12, 96, 0.9, 0.73, "as it is commonly given; shares as the L20, none are published")
 L20_CARD = GPU("L20", 119.5e12, 0.864e12, 48, 0.9, 0.73, f"{L20}; {FA2}")
 RTX4090 = GPU(
     "RTX 4090",
@@ -87,7 +87,7 @@ def _nvlink(name: str, line: float, source: str) -> Link:
 
 
 NVLINK = _nvlink("NVLink 4", 450e9, f"H100, H200, H20: [450 GB/s each way]({NVIDIA}/h100/); {NCCL}; {_SPLIT}")
-NVLINK_H800 = _nvlink("NVLink of the H800", 200e9, "200 GB/s each way; as above")
+NVLINK_H800 = _nvlink("NVLink of the H800", 200e9, "200 GB/s each way, as it is commonly given; as above")
 NVLINK5 = _nvlink("NVLink 5", 900e9, "B200: 900 GB/s each way; as above")
 PCIE = Link("PCIe 4.0 x16", BUS, BUS, DELAY, "what pinned memory gives; calls as above")
 GEFORCE = Link(

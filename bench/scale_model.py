@@ -15,13 +15,14 @@ from tools.family_table import plan
 
 PASSES = 40
 """How often a block reads or writes a row of its width outside of matrix products: norms, modulation, rotation, gates,
-and the wide middle of its MLP. Counted on paper, unfused."""
+and the wide middle of its MLP. Counted on paper for a block of Wan, nothing fused."""
 LATENT_BYTES = 512
 """Of a token in the latent, at most: 128 numbers of 32 bit."""
 FORMULAS = {
     "Linear": "t_l = max(2 L / (F e_l), P b / M): matrix products, or reading the weights where that takes longer",
     "Attention": "t_a = 2 A / (F e_a)",
-    "Rest": f"t_r = {PASSES} · B · N · d · 2 / M: each block reads or writes a row of 16 bit {PASSES} times",
+    "Rest": f"t_r = {PASSES} · B · N · d · 2 / M: each block reads or writes a row of 16 bit {PASSES} times, as "
+    "counted for Wan's with nothing fused",
     "One GPU": "T = C (t_l + t_a + t_r)",
     "Answer": f"x = D + {LATENT_BYTES} · N / W: what the model says goes to every GPU",
     "CFG": "T = ⌈C / n⌉ (t_l + t_a + t_r) + x: MultiGPU CFG Split and CFG parallel; at most C GPUs do anything",

@@ -5,7 +5,7 @@ OPENING = """# Several GPUs, on paper
 What a step takes on several GPUs, where caches lie, and what pruned and idle steps leave of it. This page is
 arithmetic, computed by `make bench-scale`: **nothing on it was run**. How far it is from what others measured stands
 [below](#predicted-and-measured)."""
-SERVED = """| Engine | Idle steps | Pruned steps | |
+SERVED = """| Engine | Idle steps | Pruned steps | Note |
 |---|---|---|---|
 | One GPU | yes | yes | |
 | ComfyUI's MultiGPU CFG Split | yes | yes | keys and values stay on the GPU of their conditioning |
@@ -22,7 +22,9 @@ SYMBOLS = """- T: seconds of a step; n: GPUs; C: conditionings of a step, two wi
 - Of the GPU: F, operations a second (a multiply-accumulate is two); e_l and e_a: shares that matrix products and
   attention reach; M: bytes a second of its memory.
 - Of the link, each way: W, bytes a second to one neighbour; X, the same where all send to all; D, seconds of a call.
-- Of a run: f and p, full and pruned steps."""
+- Of a run: f and p, full and pruned steps.
+
+With these:"""
 LINKS = """The share of a step that GPUs wait for the link with Ulysses; *a tenth*: the X with which that were a tenth
 of the computing; *weights*: how long FSDP gathers them at every call."""
 CACHES = """GiB on every GPU: weights of 16 bit, and keys and values of preset *balanced*, 16 bit / float8. Where they
@@ -32,9 +34,10 @@ UNFIT_STEP = "\\*: the weights alone do not fit on such a GPU."
 UNFIT_RUN = """\\*: the weights, or with *balanced* these and caches of float8, do not fit on such a GPU. The pack then
 keeps caches in system RAM, or takes idle steps. Activations come on top."""
 MEASURED = """Seconds a step, published runs divided by their steps; with an x, so many times as fast as one GPU.
-*Off*: what is predicted too much. A reason stands where that is more than {close:.0%}. Qwen-Image is taken to be with
-CFG, and with 50 steps by SGLang; Raylight's speeds to be seconds a step. LightX2V made a video of an image, which takes
-a little more. All else is the sources' own."""
+*Off*: what is predicted too much. A reason stands where that is more than {close:.0%}. Where sources are silent, this is
+assumed: FlashAttention-2 for xDiT and vLLM-Omni, FlashAttention-3 for SGLang and LightX2V; CFG for Qwen-Image; an H100
+for Flux.2; 50 steps for SGLang's pictures; Raylight's speeds are seconds a step. LightX2V made a video of an image, which
+takes a little more."""
 LIMITS = """A prediction is a bound more than a promise. Most are too low, since only what the formulas name is counted:
 
 - **Whole runs** were timed by most: text, decoding and the first call are in their seconds, and more GPUs do not
