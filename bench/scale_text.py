@@ -34,10 +34,10 @@ UNFIT_STEP = "\\*: the weights alone do not fit on such a GPU."
 UNFIT_RUN = """\\*: the weights, or with *balanced* these and caches of float8, do not fit on such a GPU. The pack then
 keeps caches in system RAM, or takes idle steps. Activations come on top."""
 MEASURED = """Seconds a step, published runs divided by their steps; with an x, so many times as fast as one GPU.
-*Off*: what is predicted too much. A reason stands where that is more than {close:.0%}. Where sources are silent, this is
-assumed: FlashAttention-2 for xDiT and vLLM-Omni, FlashAttention-3 for SGLang and LightX2V; CFG for Qwen-Image; an H100
-for Flux.2; 50 steps for SGLang's pictures; Raylight's speeds are seconds a step. LightX2V made a video of an image, which
-takes a little more."""
+*Off*: what is predicted too much. A reason stands where that is more than {close:.0%}. Where sources are silent, this
+is assumed: FlashAttention-2 for xDiT and vLLM-Omni, FlashAttention-3 for SGLang and LightX2V; CFG for Qwen-Image; an
+H100 for Flux.2; 50 steps for SGLang's pictures; Raylight's speeds are seconds a step. LightX2V made a video of an
+image, which takes a little more."""
 LIMITS = """A prediction is a bound more than a promise. Most are too low, since only what the formulas name is counted:
 
 - **Whole runs** were timed by most: text, decoding and the first call are in their seconds, and more GPUs do not
@@ -45,12 +45,13 @@ LIMITS = """A prediction is a bound more than a promise. Most are too low, since
 - **Short steps** wait for the CPU that starts kernels: the fewer tokens a GPU has, the more.
 - **Ring** computes attention in pieces and merges them. That is not counted, and it grows with n. So ring stands
   better here than where it was measured.
-- **Matrix products** are taken at 70% of the peak on H100, H200 and B200. That is an assumption; narrow models reach
-  less.
+- **Matrix products** are taken at 70% of the peak on H100, H200 and B200. That share, which attention xDiT ran, and the
+  source for *all to all* were chosen with these times in sight: that they agree is in part made so.
 - **All to all** is known from one measurement on NVLink 5. Other NVLinks are taken to be as good in proportion.
 - **Wan at 480p on an H200** is 2.7 times as fast as at 720p by its source, and has 3.9 times fewer
   multiply-accumulates: no one efficiency meets both.
 - **The pack's own work**, choosing tokens and renewing keys and values, is not counted: [speed](speed.md) measures it.
-- **ComfyUI** itself adds what it moves and waits for; of all these figures only those of its split are from it.
+- **ComfyUI** itself adds what it moves and waits for; of all these figures only those of its split
+  and of Raylight are from it.
 
 Ratios between rows are worth more than seconds."""
