@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality bench-tuning families workflows train train-second clean
+.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality bench-tuning bench-scale families workflows train train-second clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ bench-quality: ## measure quality against cost on the demo model (hours; resumes
 
 bench-tuning: ## tune settings for bench-quality --task tuned (5 minutes)
 	@$(PYTHON) tools/dev.py bench-tuning
+
+bench-scale: ## compute docs/scale.md: several GPUs, on paper
+	@$(PYTHON) tools/dev.py bench-scale
 
 families: ## compute the table of docs/families.md
 	@$(PYTHON) tools/dev.py families

@@ -77,6 +77,7 @@ TASKS = {
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
     "bench-tuning": ([["-m", "bench.tuning"]], "tune settings for bench-quality --task tuned (5 minutes)"),
     "train-second": ([["-m", "bench.train_second"]], "train another model for bench-tuning (40 minutes; resumes)"),
+    "bench-scale": ([["-m", "bench.scale"]], "compute docs/scale.md: several GPUs, on paper"),
     "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),
     "workflows": ([["-m", "tools.build_workflows"]], "build the workflows of tools/recipes"),
     "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),
