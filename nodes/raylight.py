@@ -25,7 +25,7 @@ class CATPruningRaylight(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "CAT Pruning for models that Raylight runs on several GPUs: idle steps, and pruned ones where every "
-                "GPU makes a picture of its own. Workers keep it until this node is switched off."
+                "GPU works alone. Workers keep it until this node is switched off."
             ),
             inputs=[
                 Actors.Input("ray_actors", tooltip="From Raylight's model loader, or from its LoRA or model nodes."),
@@ -37,7 +37,7 @@ class CATPruningRaylight(io.ComfyNode):
                     options=list(CHOICES),
                     default=AUTOMATIC,
                     tooltip=(
-                        "As for CAT Pruning: automatic, balanced, quality, speed or paper. Where GPUs share a picture, "
+                        "As for CAT Pruning: automatic, balanced, quality, speed or paper. Where GPUs share work, "
                         "idle steps take the place of pruned ones. Not used if settings are connected."
                     ),
                 ),
