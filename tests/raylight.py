@@ -6,6 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+LATE = "Raylight is loaded behind CAT Pruning:"
+LOADED = f"""
+import logging
+
+import nodes
+
+NODE_CLASS_MAPPINGS = {{}}
+logging.warning("{LATE} %s", "CATPruning" in nodes.NODE_CLASS_MAPPINGS)
+"""
+
 
 class Worker:
     """Keeps a small model and samples from it, in a process that knows the host and nothing of the pack.
@@ -40,11 +50,11 @@ class Worker:
 
 
 def install(folder: Path) -> list[str]:
-    """Put a node pack like Raylight's into a folder; a server's options to load it beside all others."""
+    """Put a node pack like Raylight's into a folder; a server's options to load it behind all others."""
     source = folder / "packs" / "raylight" / "src" / "raylight" / "distributed_worker"
     source.mkdir(parents=True)
     (source / "ray_worker.py").touch()
-    (folder / "packs" / "raylight" / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    (folder / "packs" / "raylight" / "__init__.py").write_text(LOADED)
     paths = folder / "paths.yaml"
     paths.write_text(json.dumps({"raylight": {"custom_nodes": str(folder / "packs")}}))
     return ["--extra-model-paths-config", str(paths)]

@@ -133,21 +133,20 @@ def _make_task(name: str) -> Callable[..., Any]:
     """A function of ``cat_core.host.worker``, for :func:`_run` to send.
 
     Ray sends it whole, as it is a local one. It names nothing of this module, which a worker cannot import: packs are
-    modules of the host's process alone, named by their place.
+    modules of the host's process alone, named by their place. There it is a package by another name.
     """
     package = str(PACKAGE)
 
     def task(model: Any, *args: Any) -> Any:
         import sys
         from importlib import import_module
-        from importlib.util import module_from_spec, spec_from_file_location
+        from pathlib import Path
+        from types import ModuleType
 
+        if not Path(package).is_dir():
+            raise FileNotFoundError(f"CAT Pruning is not on this worker's machine: there is no {package}.")
         core = "cat_pruning_core"
-        if core not in sys.modules:
-            spec = spec_from_file_location(core, f"{package}/__init__.py")
-            loaded = module_from_spec(spec)
-            spec.loader.exec_module(loaded)
-            sys.modules[core] = loaded
+        sys.modules.setdefault(core, ModuleType(core)).__path__ = [package]
         return getattr(import_module(f"{core}.host.worker"), name)(model, *args)
 
     return task

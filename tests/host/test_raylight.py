@@ -227,6 +227,12 @@ def test_a_name_that_is_no_preset_is_refused(nodes, actors):
         nodes.CATPruningRaylight.execute(actors, True, "tuned")
 
 
+def test_a_worker_on_another_machine_without_the_pack_is_told(actors, nodes, monkeypatch, tmp_path):
+    monkeypatch.setattr(nodes.raylight, "PACKAGE", tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"not on this worker's machine: there is no .*elsewhere"):
+        nodes.CATPruningRaylight.execute(actors, True)
+
+
 def test_a_worker_that_ends_is_told_and_new_ones_work(ray, actors, nodes):
     nodes.CATPruningRaylight.execute(actors, True, "speed")
     lost = start(ray)
