@@ -45,9 +45,9 @@ function write(node, text) {
     node.setDirtyCanvas(true, true);
 }
 
-/** On the node that stands for a subgraph: what its nodes said, but for the report, which says the same at length. */
+/** On the node that stands for a subgraph: what its nodes said, but for reports, which say the same at length. */
 function writeOutside(outer, inner, text) {
-    if (inner.type === "CATPruningReport") return;
+    if (inner.type.startsWith("CATPruningReport")) return;
     outer.catPruningSaid ??= new Map();
     outer.catPruningSaid.set(inner.id, `${inner.title}: ${text}`);
     write(outer, [...outer.catPruningSaid.values()].join("\n"));

@@ -51,6 +51,8 @@ class Attachment:
     """Whether the model carried CAT Pruning already when it was attached."""
     on_report: Callable[[Report], None] | None = None
     """Called with the report of every run when it ends."""
+    against_tokens: str | None = None
+    """Why there must be no pruned steps, where whoever attached it knows more than can be seen of the model."""
     reports: deque[tuple[bytes | None, Report]] = field(default_factory=lambda: deque(maxlen=KEPT_REPORTS))
 
     def on_model_patcher_clone(self) -> Attachment:
@@ -66,13 +68,14 @@ def attach(
     model: ModelPatcher,
     settings: CATSettings | Chooser | None = None,
     on_report: Callable[[Report], None] | None = None,
+    against_tokens: str | None = None,
 ) -> ModelPatcher:
     """Return a clone of ``model`` whose sampling runs are pruned; ``model`` itself stays as it is.
 
     Settings of None take the preset that the model's family names, and preset quality for all other models; a function
     is asked for them when a run starts. A model that carries CAT Pruning already gets the new settings only. Where
     tokens cannot be computed by themselves there are idle steps instead, and the report says why. ``on_report`` gets
-    every run's report when it ends.
+    every run's report when it ends. ``against_tokens`` tells of a reason that the model does not show.
 
     Example::
 
@@ -81,7 +84,7 @@ def attach(
     if KEY in model.attachments:
         log.info("CAT Pruning was applied before; the later settings are used.")
     clone = detach(model)
-    clone.set_attachments(KEY, Attachment(settings, KEY in model.attachments, on_report))
+    clone.set_attachments(KEY, Attachment(settings, KEY in model.attachments, on_report, against_tokens))
     for kind, wrapper in _WRAPPERS.items():
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     wanted = isinstance(settings, CATSettings) and settings.selects_tokens
@@ -137,6 +140,9 @@ def _fingerprint(latent: Any) -> bytes:
 
 def reason_against_tokens(model: ModelPatcher) -> str | None:
     """Why this model can have no pruned steps, or None. Idle steps need its output only: every model can have them."""
+    attachment = model.get_attachment(KEY)
+    if attachment is not None and attachment.against_tokens is not None:
+        return attachment.against_tokens
     transformer = unwrap_compiled(model.get_model_object("diffusion_model"))
     if find_family(transformer) is None:
         return f"{type(transformer).__name__} is not a supported diffusion transformer"

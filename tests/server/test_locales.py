@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+import raylight
 from tools.server import running_server
 
 LANGUAGES = ["en", "zh", "ja", "ko", "fr", "de", "es"]
@@ -12,8 +13,9 @@ SPECIAL = "@{}|"
 
 
 @pytest.fixture(scope="module")
-def server():
-    with running_server() as running:
+def server(tmp_path_factory):
+    # with Raylight there are all nodes
+    with running_server(*raylight.install(tmp_path_factory.mktemp("raylight"))) as running:
         yield running
 
 

@@ -11,6 +11,8 @@ from .layout import Layout
 
 REFERENCE_METHODS = {"index", "negative_index", "offset", "uxo", None}
 """Where reference latents are placed, of ways that treat their tokens as the image's otherwise."""
+SHARING = "torch.distributed.fsdp.FSDPModule"
+"""What torch puts before the class of a module whose weights it shares out."""
 
 
 class Family(ABC):
@@ -43,7 +45,7 @@ class Family(ABC):
 
     def matches(self, transformer: Any) -> bool:
         """Whether ``transformer`` is exactly an architecture that this family knows."""
-        kind = type(transformer)
+        kind = _unsharded(type(transformer))
         return (kind.__module__, kind.__name__) in self.classes
 
     def find_layout(self, transformer: Any) -> Layout:
@@ -86,3 +88,15 @@ class Family(ABC):
     def companions(self, transformer: Any, extra: dict[str, Any]) -> int:
         """How many tokens of another latent go along, say of a video's sound; they are always computed."""
         return 0
+
+
+def _unsharded(kind: type) -> type:
+    """The class that torch made this one of to share out its weights, or the class itself.
+
+    It is named ``FSDP`` and that class's name (``torch.distributed.fsdp.fully_shard``). Any other subclass stays what
+    it is: it may compute anything.
+    """
+    if [f"{base.__module__}.{base.__name__}" for base in kind.__bases__[:-1]] != [SHARING]:
+        return kind
+    shared = kind.__bases__[-1]
+    return shared if kind.__name__ == f"FSDP{shared.__name__}" else kind
