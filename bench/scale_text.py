@@ -12,7 +12,7 @@ SERVED = """| Engine | Idle steps | Pruned steps | Note |
 | Raylight, data parallel | yes | yes | every GPU has a run of its own |
 | Raylight, CFG parallel | yes | idle ones in their place | a GPU sees one conditioning of a batch of two |
 | Raylight, sequence parallel (Ulysses, ring) | yes | idle ones in their place | a GPU sees a part of the tokens |
-| Raylight, FSDP | yes | idle ones in their place | all must compute the same blocks; its renamed classes are known by their ancestors |
+| Raylight, FSDP | yes | idle ones in their place | all must compute the same blocks |
 | PipeFusion | no | no | refused: a step answers with parts of the step before |"""
 INPUTS = """P is in billions, L and A in T for one conditioning. Widths and depths are those of [families](families.md);
 heads are 128 wide. What the letters stand for: [formulas](#formulas)."""
