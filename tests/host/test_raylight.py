@@ -216,6 +216,28 @@ def test_where_nothing_can_be_left_out_nothing_is_attached(ray, actors, nodes, p
     assert report == {}
 
 
+@pytest.mark.parametrize(
+    ("parallel", "enabled", "says"),
+    [
+        ({}, True, "Attached to 2 workers."),
+        (
+            {"cfg_degree": 2},
+            True,
+            "Attached to 2 workers. Idle steps in place of pruned ones: Raylight's workers share",
+        ),
+        ({"pipefusion_enabled": True}, True, "Not attached: each of Raylight's workers has other blocks"),
+        ({}, False, "Off: the workers sample as without this node."),
+    ],
+    ids=["apart", "shared", "PipeFusion", "off"],
+)
+def test_the_node_says_what_it_did(ray, actors, nodes, monkeypatch, parallel, enabled, says):
+    said = []
+    monkeypatch.setattr(nodes, "show", lambda text, node: said.append(text))
+    share(ray, actors, **parallel)
+    nodes.CATPruningRaylight.execute(actors, enabled)
+    assert [text[: len(says)] for text in said] == [says]
+
+
 def test_before_a_run_and_for_another_latent_the_report_says_so(ray, actors, nodes):
     nodes.CATPruningRaylight.execute(actors, True)
     assert "No run yet" in report_of(nodes, actors, NOISES[0])[0]
