@@ -61,13 +61,10 @@ def test_a_wrong_forecast_is_made_good_but_not_by_a_step_to_zero(after, correcte
     assert torch.equal(branch.answer_full(X, fresh, 1.0, after), fresh) != corrected
 
 
-def test_nothing_is_known_before_a_full_step_and_after_forgetting():
+def test_nothing_is_known_before_a_full_step():
     branch = Branch(PLAIN)
     with pytest.raises(AssertionError, match="first step"):
         branch.answer_idle(X, 1.0, 0.5)
+    assert branch.bytes == 0
     branch.answer_full(X, DENOISED, 2.0, 1.5)
     assert branch.bytes > 0
-    assert branch.device == X.device
-    branch.forget()
-    assert branch.bytes == 0
-    assert branch.device is None
