@@ -4,6 +4,7 @@ import gc
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from cat_core.algorithm.noise import NoiseCache
+from cat_core.algorithm.selection import Selector
 from cat_core.caching.kv import KVCache
 from cat_core.host.journal import IDLE_INSTEAD
 from cat_core.host.patcher import attach, detach, last_report, report_of
@@ -38,6 +40,21 @@ def test_after_a_run_nothing_is_held():
     assert held_state() == []
     tensors = [value for value in vars(last_report(pruned)).values() if isinstance(value, torch.Tensor)]
     assert tensors == []
+
+
+def test_after_a_full_step_no_token_is_stale(monkeypatch):
+    select, fresh = Selector.select, []
+
+    def watched(selector, *noises):
+        fresh.append(selector.frequency is None)
+        return select(selector, *noises)
+
+    monkeypatch.setattr(Selector, "select", watched)
+    pruned = attach(small_model(), SETTINGS)
+    sample(pruned, noise_for(1, 16, 16))
+    kinds = [step.kind for step in last_report(pruned).steps]
+    assert kinds.count("pruned") > fresh.count(True) > 1
+    assert fresh == [before == "full" for before, kind in pairwise(kinds) if kind == "pruned"]
 
 
 class PlannedError(Exception):
