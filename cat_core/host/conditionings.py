@@ -140,14 +140,14 @@ class Conditionings(dict[Key, Conditioning]):
         grid = self.grid(key[2])
         branches = [Branch(self.settings) for _ in range(grid.parts)]
         # the host may give a conditioning's uuid to a negative one too, for an area that has none
-        order = -key[1], place
+        order = -step, -key[1], place
         self[key] = Conditioning(grid, cache, device, branches, (key[2], area), positive, order, called_at=step)
         return self[key]
 
     def lead(self, group: Group, step: int) -> Conditioning:
         """Who chooses a group's tokens: a positive conditioning, but none that ended before the last step.
 
-        Of several the guider's last, whichever thread came first.
+        Of several that began together the guider's last, whichever thread came first.
         """
         rank = lambda one: (one.called_at >= step - 1, one.positive, one.called_at, one.order)  # noqa: E731
         return max(self.members(group), key=rank)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import second_model
 from bench.methods import AUTOMATIC, BALANCED, EASY, LAZY, Method, target
 from bench.sampling import DemoSampler, setup
 from bench.selectors import SELECTORS
@@ -104,7 +105,11 @@ def test_pictures_are_float_and_in_range(host, full):
     assert 0 <= picture.min() <= picture.max() <= 1
 
 
-def test_a_setup_is_told_apart_by_all_that_samples_depend_on():
+def test_a_setup_is_told_apart_by_all_that_samples_depend_on(monkeypatch, tmp_path):
+    # of the second model's file, which is nowhere but where it was trained, the bytes count
+    file = tmp_path / "second.safetensors"
+    file.write_bytes(b"second")
+    monkeypatch.setattr(second_model, "FILE", file)
     tasks = [setup(64, "bf16", task) for task in TASKS.values()]
     assert len({*tasks, setup(64, "bf16"), setup(32, "bf16"), setup(64, "highest")}) == 6
 
