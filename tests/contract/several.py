@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ if not hasattr(comfy.model_patcher.ModelPatcher, "deepclone_multigpu"):
 
 def share_out(build: Callable[[], Any], devices: int = 2) -> Any:
     """A model as the host's node leaves it, for several devices."""
+    # the host fails where Python frees an earlier test's models while it makes room for these
+    gc.collect()
     model = build()
     model.cached_patcher_init = build, ()
     found = [model.deepclone_multigpu(torch.device("cpu", number)) for number in range(devices - 1)]
