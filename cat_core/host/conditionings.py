@@ -39,8 +39,9 @@ class Conditioning:
     """Of its image tokens, and of what else is packed into its latent."""
     group: Group
     positive: bool
-    order: tuple[int, int]
-    """Decides between equals, the greatest leads: one of the guider's first answer, and there the last of its list."""
+    order: tuple[int, int, int]
+    """Decides between equals, the greatest leads: one that began earlier, of the guider's first answer, and there the last
+    of its list."""
     weights: Any = None
     """Of the model that answered at the latest full step."""
     context_shape: tuple[int, ...] | None = None
@@ -147,7 +148,7 @@ class Conditionings(dict[Key, Conditioning]):
     def lead(self, group: Group, step: int) -> Conditioning:
         """Who chooses a group's tokens: a positive conditioning, but none that ended before the last step.
 
-        Of several that began together the guider's last, whichever thread came first.
+        Of equals the greatest in order, whichever thread came first.
         """
         rank = lambda one: (one.called_at >= step - 1, one.positive, one.called_at, one.order)  # noqa: E731
         return max(self.members(group), key=rank)
