@@ -40,7 +40,7 @@ class Conditioning:
     group: Group
     positive: bool
     order: tuple[int, int, int]
-    """Decides between equals, the greatest leads: one that began earlier, of the guider's first answer, and there the last
+    """Decides between equals, the greatest leads: who began earlier, of the guider's first answer, there the last
     of its list."""
     weights: Any = None
     """Of the model that answered at the latest full step."""
