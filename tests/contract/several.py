@@ -15,8 +15,22 @@ import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from cat_core.settings import CATSettings
+
 if not hasattr(comfy.model_patcher.ModelPatcher, "deepclone_multigpu"):
     pytest.skip("this host has no MultiGPU CFG Split", allow_module_level=True)
+
+
+TOKENS = CATSettings(
+    keep_ratio=0.3,
+    pruned_interval=2,
+    warmup_steps=2,
+    refresh_interval=4,
+    final_full_steps=1,
+    propagation=0.5,
+    correction=0.5,
+)
+"""Of all kinds of steps some, in a short run."""
 
 
 def share_out(build: Callable[[], Any], devices: int = 2) -> Any:

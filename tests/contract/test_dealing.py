@@ -21,20 +21,10 @@ from cat_core.host.conditionings import Conditionings
 from cat_core.host.journal import IN_FULL
 from cat_core.host.patcher import attach, last_report
 from cat_core.host.run import Run
-from cat_core.settings import CATSettings
 from contract.idle import relative_error
-from contract.several import copies, deal, share_out
+from contract.several import TOKENS, copies, deal, share_out
 from small import conditioning, noise_for, sample, small_model
 
-SETTINGS = CATSettings(
-    keep_ratio=0.3,
-    pruned_interval=2,
-    warmup_steps=2,
-    refresh_interval=4,
-    final_full_steps=1,
-    propagation=0.5,
-    correction=0.5,
-)
 # of unlike lengths, so that one device evaluates each by itself too
 PROMPTS = {
     "two": conditioning(1, 7),
@@ -73,7 +63,7 @@ def of_one_device(prompt, in_full=frozenset()):
 
     with pytest.MonkeyPatch.context() as forcing:
         forcing.setattr(reasons, "for_full", for_full)
-        return picture_of(attach(small_model(), SETTINGS), prompt)
+        return picture_of(attach(small_model(), TOKENS), prompt)
 
 
 class Dealer:
@@ -100,7 +90,7 @@ class Dealer:
 @pytest.fixture(scope="module")
 def models():
     """Of two devices and of three, for all runs: what one left behind would be seen in the next."""
-    models = [attach(share_out(small_model, devices), SETTINGS) for devices in (2, 3)]
+    models = [attach(share_out(small_model, devices), TOKENS) for devices in (2, 3)]
     # the host collects garbage in every run with copies of models: of what this makes alone, to be quicker
     gc.collect()
     gc.freeze()
@@ -169,7 +159,7 @@ def test_nothing_of_a_run_is_held(monkeypatch, fails):
 
     monkeypatch.setattr(Run, "__init__", watched)
     several = share_out(small_model)
-    pruned, models = attach(several, SETTINGS), [copy.model for copy in copies(several)]
+    pruned, models = attach(several, TOKENS), [copy.model for copy in copies(several)]
     if fails:
         calls = iter(range(100))
 

@@ -22,22 +22,13 @@ from cat_core.host.pruning import Pruning
 from cat_core.host.room import Room
 from cat_core.host.run import Run
 from cat_core.host.selections import Selections
-from cat_core.settings import PRESETS, CATSettings
+from cat_core.settings import PRESETS
 from contract.idle import relative_error
-from contract.several import copies, share_out
+from contract.several import TOKENS, copies, share_out
 from small import WIDTH, conditioning, noise_for, sample, small_model
 from zoo import CASES
 
 IDLE = replace(PRESETS["quality"], warmup_steps=2)
-TOKENS = CATSettings(
-    keep_ratio=0.3,
-    pruned_interval=2,
-    warmup_steps=2,
-    refresh_interval=4,
-    final_full_steps=1,
-    propagation=0.5,
-    correction=0.5,
-)
 SETTINGS = {"idle": IDLE, "tokens": TOKENS}
 PATIENCE = 60
 
