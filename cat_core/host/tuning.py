@@ -165,8 +165,9 @@ class Tuner:
     def _preset(self, share: float) -> CATSettings | None:
         """The one that computes most within ``share``."""
         presets = [PRESETS[name] if self.tokens else PRESETS[name].without_tokens() for name in TRIED_PRESETS]
-        shares = {plan_share(one, self.sampled.steps): limit(one, self.most) for one in presets}
-        return shares.get(max((one for one in shares if one <= share), default=math.inf))
+        planned = {one: plan_share(one, self.sampled.steps) for one in presets}
+        dearest = max((one for one in planned if planned[one] <= share), key=planned.__getitem__, default=None)
+        return limit(dearest, self.most) if dearest else None
 
     def search(self, share: float, runs: int) -> None:
         """Try candidates with one seed, there the best of them with other trends too, then the best of all with others.
@@ -177,7 +178,8 @@ class Tuner:
         """
         first, *others = self.seeds
         finalists = max(1, runs // (2 * len(self.seeds)))
-        tries = runs - finalists * len(others)
+        # a small budget suffices for one candidate at least, and then for no other
+        tries = max(1, runs - finalists * len(others))
         tried = self.candidates(share)[: max(1, 2 * tries // 3)]
         for one in tried:
             self.measure(one, first)
@@ -189,7 +191,7 @@ class Tuner:
                 self.measure(one, seed)
 
     def _turned(self, tried: Sequence[Candidate], share: float) -> list[Candidate]:
-        """Each of those that were tried with another trend, the best first; then each with a third one, and so on."""
+        """Those that were tried with the most promising trend, the best first; then with the next one, and so on."""
         trends = [turn(one.settings, self.most, SLACK * share) for one in _best_first(tried) if one.settings]
         turned = dict.fromkeys(settings for rank in zip_longest(*trends) for settings in rank if settings)
         known = [one.settings for one in tried]

@@ -19,6 +19,7 @@ from comfy_extras.nodes_custom_sampler import (
     SamplerCustomAdvanced,
 )
 
+from cat_core.algorithm.search import plan_share, turn
 from cat_core.host.aims import AIMS, Pictures, compare_latents, describe, describe_progress, keep
 from cat_core.host.graph import make_guider, resample, sample_like_custom, sample_like_ksampler
 from cat_core.host.patcher import attach, last_report
@@ -127,6 +128,30 @@ def test_the_closest_computes_no_more_than_it_may():
     alike = [one for one in findings.ours if one.measured.keys() == findings.chosen.measured.keys()]
     assert findings.chosen.mean("similarity") == max(one.mean("similarity") for one in alike)
     assert findings.chosen.measured.keys() == {0, 1}
+
+
+@pytest.mark.parametrize(("seeds", "budget", "rivals"), [(1, 4, 1), (2, 5, 1), (2, 6, 2), (2, 12, 2)])
+def test_the_last_runs_are_kept_for_fewer_steps(seeds, budget, rivals):
+    _, tuner, findings = tuned("closest at a cost", budget, seeds)
+    assert [len(one.measured) for one in findings.rivals] == [rivals]
+    assert len(findings.chosen.measured) == seeds
+    assert tuner.left == 0
+
+
+def test_candidates_are_idle_the_dearest_preset_and_with_tokens_and_the_best_are_tried_with_other_trends():
+    _, tuner, findings = tuned("closest at a cost")
+    kinds = [one.settings for one in tuner.candidates(0.6)]
+    for share in (0.6, 0.8):
+        presets = [one for name, one in PRESETS.items() if name != "paper" and plan_share(one, STEPS) <= share]
+        assert tuner.candidates(share)[1].settings == max(presets, key=lambda one: plan_share(one, STEPS))
+    assert [one.selects_tokens for one in kinds if one != kinds[1]] == [False] * (len(kinds) - 2) + [True]
+    bases, turned = findings.ours[: len(kinds)], findings.ours[len(kinds) :]
+    assert [one.settings for one in bases] == kinds
+    ranked = sorted(bases, key=lambda one: -one.measured[0].similarity)
+    trends = [turn(one.settings, tuner.most, 0.6) for one in ranked]
+    wanted = [trend[place] for place in range(3) for trend in trends if trend[place] not in kinds]
+    assert [one.settings for one in turned] == wanted[: len(turned)]
+    assert turned
 
 
 def test_fewer_steps_are_measured_on_the_same_seeds_and_said_if_better():

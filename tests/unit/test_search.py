@@ -106,6 +106,14 @@ def test_trends_ask_for_no_more_than_the_sampler_bears_and_none_comes_twice(corr
     assert {replace(one, forecast=0.7, correction=1.0) for one in turned} == {PRESETS["balanced"]}
 
 
+@pytest.mark.parametrize(
+    ("share", "correction", "first"), [(0.6, 1.0, (0.7, 1.0)), (0.4, 1.0, (0.3, 0.5)), (0.6, 0.5, (0.3, 0.0))]
+)
+def test_the_first_trend_suits_the_sampler_and_how_many_steps_in_a_row_are_idle(share, correction, first):
+    turned = turn(IDLE, CATSettings(forecast=1.0, correction=correction), share)[0]
+    assert (turned.forecast, turned.correction) == first
+
+
 def test_knobs_within_what_the_sampler_bears_stay():
     most = CATSettings(forecast=0.4, correction=0.5)
     assert limit(PRESETS["balanced"], most) == replace(PRESETS["balanced"], forecast=0.4, correction=0.5)
