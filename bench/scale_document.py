@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from bench import scale_text as text
 from bench.scale_inputs import GPU, GPUS, LINKS, MODELS, SYSTEMS, Link, Model, System
 from bench.scale_measured import CLOSE, POINTS, Point
@@ -20,6 +18,7 @@ from bench.scale_model import (
     held,
     with_pack,
 )
+from bench.tables import table
 from tools.host import ROOT
 
 FILE = ROOT / "docs" / "scale.md"
@@ -198,9 +197,3 @@ def _point(point: Point) -> list[str]:
 
 def _seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
-
-
-def table(head: list[str], rows: Iterable[list[str]]) -> str:
-    """In Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" if line[0] != "---" else f"|{'---|' * len(line)}" for line in lines)

@@ -31,17 +31,17 @@ from bench.speed_models import DEMO, Setup  # noqa: E402
 from cat_core.settings import PRESETS  # noqa: E402
 
 OUT = ROOT / ".dev" / "speed.json"
-WIDE = Setup(blocks=2, side=64)
-SMALL = Setup(DEMO, side=64, cfg=4.0)
+WIDE = Setup(blocks=2, size=(64, 64))
+SMALL = Setup(DEMO, size=(64, 64), cfg=4.0)
 STEPS = {
     "wide": WIDE,
     "4 blocks": replace(WIDE, blocks=4),
     "shorter prompt": replace(WIDE, text=154),
-    "PixArt": Setup("PixArt-Sigma", blocks=2, side=64, text=300),
+    "PixArt": Setup("PixArt-Sigma", blocks=2, size=(64, 64)),
     "demo": SMALL,
 }
 GROWTH: dict[str, list[tuple[float, Setup, list[float]]]] = {
-    "tokens": [((side // 2) ** 2, replace(WIDE, blocks=1, side=side), [0.3]) for side in (32, 64)],
+    "tokens": [((side // 2) ** 2, replace(WIDE, blocks=1, size=(side, side)), [0.3]) for side in (32, 64)],
     "blocks": [(blocks, replace(WIDE, blocks=blocks), [0.3]) for blocks in (1, 2)],
     "batch": [(batch, replace(WIDE, blocks=1, batch=batch), [0.3]) for batch in (1, 2)],
     "keep ratio": [(ratio, replace(WIDE, blocks=1), [ratio]) for ratio in (0.1, 0.3, 0.75)],
@@ -62,12 +62,12 @@ def plan(rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
         table[f"parts/{name}"] = partial(measure.parts, setup, settings, 16)
     for name, setup in STEPS.items():
         main = name in METHODS
-        table[f"steps/{name}"] = partial(measure.steps, setup, [0.3, 0.75] if main else [0.3], rounds if main else 1)
+        table[f"steps/{name}"] = partial(measure.steps, setup, measure.alternate([0.3, 0.75] if main else [0.3]), rounds if main else 1)
     for preset in ("unpatched", "balanced"):
         table[f"peak/{preset}"] = partial(measure.peak, WIDE, preset)
     for axis, points in GROWTH.items():
         for value, setup, ratios in points:
-            table[f"growth/{axis}/{value:g}"] = partial(measure.steps, setup, ratios, 1)
+            table[f"growth/{axis}/{value:g}"] = partial(measure.steps, setup, measure.alternate(ratios), 1)
     return table
 
 

@@ -1,11 +1,12 @@
-"""Stop watches for steps of the host's sampler and for parts of them."""
+"""Watches for steps of the host's sampler and for parts of them."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any
@@ -27,30 +28,51 @@ def wait_for_device() -> None:
         torch.cuda.synchronize()
 
 
-class StepClock:
-    """Times every evaluation of the sampler, all wrappers of other nodes included."""
+def largest_memory() -> int | None:
+    """Bytes of a GPU that were in use at once since the last call, None without one."""
+    if not torch.cuda.is_available():
+        return None
+    most = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return most
+
+
+class StepWatch(ABC):
+    """Notes something of every evaluation of the sampler, all wrappers of other nodes included."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.noted: list[Any] = []
 
     def on(self, model: ModelPatcher) -> ModelPatcher:
-        """A clone that is timed. Wrappers nest in the order they are added: attach CAT Pruning to the clone."""
+        """A clone that is watched. Wrappers nest in the order they are added: attach CAT Pruning to the clone."""
         clone = model.clone()
-        clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "clock", self)
+        clone.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "watch", self)
         return clone
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        with self.watching():
+            return executor(*args, **kwargs)
+
+    @abstractmethod
+    def watching(self) -> AbstractContextManager[None]:
+        """Around an evaluation; what is noted of it is in :attr:`noted` at the end."""
+
+    def take(self) -> list[Any]:
+        """What was noted of all evaluations since the last call."""
+        taken, self.noted = self.noted, []
+        return taken
+
+
+class StepClock(StepWatch):
+    """Notes seconds."""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
         wait_for_device()
         started = time.perf_counter()
-        output = executor(*args, **kwargs)
+        yield
         wait_for_device()
-        self.seconds.append(time.perf_counter() - started)
-        return output
-
-    def take(self) -> list[float]:
-        """Seconds of all evaluations since the last call."""
-        taken, self.seconds = self.seconds, []
-        return taken
+        self.noted.append(time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
@@ -68,36 +90,50 @@ class Spread:
         return cls(middle, low, high)
 
 
+PARTS = {
+    "clustering": (selection, "kmeans"),
+    "selection": (selection.Selector, "select"),
+    "cache filling": (KVCache, "store"),
+    "cache renewal": (KVCache, "renew"),
+    "idle step": (Run, "_answer_idle"),
+    "pruned step": (Run, "_answer_pruned"),
+    "full step": (Run, "_answer_full"),
+    "proof": (Pruning, "_prove"),
+}
+"""The pack's own functions, by what they do; those of steps answer a call of the model."""
+
+
+@contextmanager
+def each_part(around: Callable[[str], AbstractContextManager]) -> Iterator[None]:
+    """Put a context around every call of :data:`PARTS`, by its name, while this one lasts."""
+    with ExitStack() as stack:
+        for part, (owner, name) in PARTS.items():
+            stack.enter_context(patch.object(owner, name, _within(around, part, getattr(owner, name))))
+        yield
+
+
+def _within(around: Callable[[str], AbstractContextManager], part: str, function: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with around(part):
+            return function(*args, **kwargs)
+
+    return call
+
+
 @dataclass
 class PartClock:
     """Seconds that the pack's own work takes inside of a run, by part and call."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    @contextmanager
-    def running(self) -> Iterator[PartClock]:
+    def running(self) -> AbstractContextManager[None]:
         """Time the parts while the context lasts; a GPU is waited for around each, which steps alone do not need."""
-        places = {
-            "clustering": (selection, "kmeans"),
-            "selection": (selection.Selector, "select"),
-            "cache filling": (KVCache, "store"),
-            "cache renewal": (KVCache, "renew"),
-            "pruned step": (Run, "_answer_pruned"),
-            "full step": (Run, "_answer_full"),
-            "proof": (Pruning, "_prove"),
-        }
-        with ExitStack() as stack:
-            for part, (owner, name) in places.items():
-                stack.enter_context(patch.object(owner, name, self._timed(part, getattr(owner, name))))
-            yield self
+        return each_part(self._timing)
 
-    def _timed(self, part: str, function: Any) -> Any:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            wait_for_device()
-            started = time.perf_counter()
-            result = function(*args, **kwargs)
-            wait_for_device()
-            self.seconds[part].append(time.perf_counter() - started)
-            return result
-
-        return timed
+    @contextmanager
+    def _timing(self, part: str) -> Iterator[None]:
+        wait_for_device()
+        started = time.perf_counter()
+        yield
+        wait_for_device()
+        self.seconds[part].append(time.perf_counter() - started)

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from itertools import dropwhile
 from typing import Any
 
 from comfy_extras.nodes_easycache import LazyCacheNode
 
-from bench.speed_clock import PartClock, Spread, StepClock, wait_for_device
+from bench.speed_clock import PartClock, Spread, StepClock, StepWatch, largest_memory, wait_for_device
 from bench.speed_models import Setup
 from cat_core.host.patcher import attach, last_report
 from cat_core.report import Report
@@ -29,30 +29,72 @@ ALTERNATING = CATSettings(
 paper alone, so that a pruned step does what its MACs say."""
 
 
-def steps(setup: Setup, keep_ratios: list[float], rounds: int, settings: CATSettings = ALTERNATING) -> dict[str, Any]:
-    """Seconds of unpatched, full and pruned steps, and MACs of pruned over full ones."""
+IDLE = replace(PRESETS["quality"], warmup_steps=2, final_full_steps=0)
+"""As many full steps, which keep nothing, and idle ones between them."""
+BARE = "full, nothing kept"
+"""Full steps of ways without pruned ones."""
+
+
+class NotPruned(RuntimeError):
+    """A run did otherwise than was asked for, so its time is of something else; says why."""
+
+
+def alternate(keep_ratios: Iterable[float]) -> dict[str, CATSettings]:
+    """Ways to sample with every second step pruned, by their keep ratios."""
+    return {f"{ratio:g}": replace(ALTERNATING, keep_ratio=ratio) for ratio in keep_ratios}
+
+
+def unpatched_step(setup: Setup) -> dict[str, float]:
+    """Seconds of a step."""
     clock = StepClock()
     plain = clock.on(setup.model)
-    patched = {ratio: attach(plain, replace(settings, keep_ratio=ratio)) for ratio in keep_ratios}
-    setup.sample(plain, 1)
-    clock.take()
-    seconds: dict[str, list[float]] = defaultdict(list)
-    macs = {}
-    for _ in range(rounds):
-        for ratio, model in patched.items():
-            setup.sample(plain, 2)
-            seconds["unpatched"] += clock.take()
-            setup.sample(model, 6)
-            report = _pruned_report(model)
-            assert report.cost is not None
-            timed = list(zip(report.steps, clock.take(), strict=True))
-            # full steps before the first pruned one allocate the caches, and the last of them has the proof
-            for step, value in dropwhile(lambda one: one[0].kind == "full", timed):
-                seconds["full" if step.kind == "full" else f"{ratio:g}"].append(value)
-            call = next(step for step in report.steps if step.kind == "pruned").calls[0]
-            full, pruned = (report.cost.total(call.tokens, n, call.text) for n in (call.tokens, call.computed))
-            macs[f"{ratio:g}"] = pruned / full
+    for _ in range(2):
+        setup.sample(plain, 1)
+    return {"seconds": clock.take()[-1]}
+
+
+def steps(setup: Setup, ways: dict[str, CATSettings], rounds: int) -> dict[str, Any]:
+    """Seconds of every kind of step, see :func:`watch_steps`, and MACs of pruned over full ones."""
+    seconds, reports = watch_steps(setup, ways, rounds, StepClock())
+    macs = {name: _pruned_macs(report) for name, report in reports.items() if report.count("pruned")}
     return {"seconds": {kind: asdict(Spread.of(values)) for kind, values in seconds.items()}, "macs": macs}
+
+
+def watch_steps(
+    setup: Setup, ways: dict[str, CATSettings], rounds: int, watch: StepWatch
+) -> tuple[dict[str, list[Any]], dict[str, Report]]:
+    """Sample unpatched and in several ways in turns.
+
+    Returns:
+        What is noted, of steps that are ``unpatched``, ``full`` or :data:`BARE`, and of the others by the names of
+        their ways; and the ways' reports.
+    """
+    plain = watch.on(setup.model)
+    patched = {name: attach(plain, settings) for name, settings in ways.items()}
+    setup.sample(plain, 1)
+    watch.take()
+    noted: dict[str, list[Any]] = defaultdict(list)
+    reports = {}
+    for _ in range(rounds):
+        for name, model in patched.items():
+            setup.sample(plain, 2)
+            noted["unpatched"] += watch.take()
+            setup.sample(model, 6)
+            reports[name] = _pruned_report(model)
+            full = "full" if ways[name].selects_tokens else BARE
+            # full steps before the first pruned one allocate the caches, and the last of them has the proof
+            pairs = zip(reports[name].steps, watch.take(), strict=True)
+            for step, note in dropwhile(lambda pair: pair[0].kind == "full", pairs):
+                noted[full if step.kind == "full" else name].append(note)
+    return noted, reports
+
+
+def _pruned_macs(report: Report) -> float:
+    """Of a pruned step over a full one."""
+    assert report.cost is not None
+    call = next(step for step in report.steps if step.kind == "pruned").calls[0]
+    full, pruned = (report.cost.total(call.tokens, n, call.text) for n in (call.tokens, call.computed))
+    return pruned / full
 
 
 def parts(setup: Setup, settings: CATSettings, count: int) -> dict[str, Any]:
@@ -91,22 +133,27 @@ def proof(setup: Setup, count: int, rounds: int) -> dict[str, float]:
 
 
 def whole_runs(setup: Setup, count: int, methods: list[str], rounds: int) -> dict[str, Any]:
-    """Seconds of whole runs of ``count`` steps, and the MACs that each saves at most."""
+    """Seconds of whole runs of ``count`` steps, the MACs that each saves at most, and bytes of memory they take."""
     ways = {name: _way(setup, name, count) for name in ["unpatched", *methods]}
     setup.sample(setup.model, 1)
     seconds: dict[str, list[float]] = defaultdict(list)
-    reports = {}
+    reports, memory = {}, {}
     for _ in range(rounds):
         for name, run in ways.items():
             wait_for_device()
+            largest_memory()
             started = time.perf_counter()
             report = run()
+            wait_for_device()
             seconds[name].append(time.perf_counter() - started)
+            memory[name] = largest_memory()
             if report is not None:
-                reports[name] = {"ceiling": report.mac_ratio, "cache_bytes": report.cache_bytes}
+                kept = {"cache_bytes": report.cache_bytes, "notes": report.notes}
+                reports[name] = {"ceiling": report.mac_ratio, **kept}
     return {
         "seconds": {name: asdict(Spread.of(values)) for name, values in seconds.items()},
         "reports": reports,
+        "memory": memory,
     }
 
 
@@ -131,7 +178,8 @@ def _way(setup: Setup, name: str, count: int) -> Callable[[], Any]:
 def _pruned_report(model: Any) -> Report:
     report = last_report(model)
     assert report is not None
-    assert not report.reasons, report.reasons
+    if report.reasons:
+        raise NotPruned("; ".join(report.reasons))
     return report
 
 
@@ -142,9 +190,10 @@ def peak(setup: Setup, preset: str) -> dict[str, int]:
     return {"bytes": int(output.splitlines()[-1])}
 
 
-def measure_own_peak(described: str, preset: str) -> int:
+def measure_own_peak(text: str, preset: str) -> int:
     """Of this process, after sampling; the setup is described as JSON."""
-    setup = Setup(**json.loads(described))
+    described = json.loads(text)
+    setup = Setup(**{**described, "size": tuple(described["size"])})
     settings = None if preset == "unpatched" else replace(PRESETS[preset], warmup_steps=3)
     setup.sample(attach(setup.model, settings) if settings else setup.model, 10)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

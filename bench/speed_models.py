@@ -1,19 +1,23 @@
-"""Models for the speed benchmark: published widths with random float32 weights and few blocks, and the demo model."""
+"""Models for the speed benchmarks: published widths with random weights, whole or a few blocks, and the demo model."""
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import comfy.model_management
-import comfy.model_patcher
 import comfy.sample
 import comfy.supported_models
 import torch
+from comfy.ldm.modules.attention import get_attention_function
+from comfy.model_patcher import ModelPatcher
+from comfy_extras.nodes_torch_compile import TorchCompileModel
 
+from cat_core.host.attention import OVERRIDE
 from cat_core.host.demo import load_demo
-from tools.checkpoints import CHECKPOINTS
+from tools.checkpoints import CHECKPOINTS, Checkpoint
 
 DEMO = "demo model"
 # how the host's configurations name their depth, and the (double, single) blocks of Flux
@@ -22,6 +26,9 @@ BLOCKS = {
     "PixArt-Sigma": lambda count: {"depth": count},
     "Flux.1 dev": lambda count: {"depth": count // 2, "depth_single_blocks": count // 2},
 }
+TEXT_WIDTHS = {"qwen_image": 3584}
+"""Of text tokens where a configuration does not say and it is not T5's."""
+T5 = 4096
 
 
 @dataclass(frozen=True)
@@ -30,62 +37,110 @@ class Setup:
 
     Attributes:
         name: of a checkpoint in ``tools/checkpoints.py``, or :data:`DEMO`.
-        blocks: of the transformer, all of the demo model's whatever is said.
-        side: of the latent; tokens are (side / 2) squared.
-        text: tokens of a prompt, sixteen of the demo model's whatever is said.
+        blocks: of the transformer, 0 for all; all of the demo model's whatever is said.
+        size: (frames,) rows and columns of the latent, empty for the checkpoint's own.
         batch: pictures.
+        text: tokens of a prompt, 0 for the checkpoint's own; sixteen of the demo model's whatever is said.
         cfg: guidance scale; 1 evaluates one conditioning, others two.
+        dtype: of weights: float32, bfloat16, or float8_e4m3fn, which is multiplied as bfloat16; the demo model has its own.
+        override: whether attention is overridden as another node does it, by SageAttention where that is installed.
+        compiled: whether the host's node compiles the model.
     """
 
     name: str = "SD3 medium"
-    blocks: int = 4
-    side: int = 128
-    text: int = 333
+    blocks: int = 0
+    size: tuple[int, ...] = ()
+    text: int = 0
     batch: int = 1
     cfg: float = 1.0
+    dtype: str = "float32"
+    override: bool = False
+    compiled: bool = False
 
     @property
-    def title(self) -> str:
-        """For tables."""
-        if self.name == DEMO:
-            return f"{DEMO}, {self.side * 4} x {self.side * 4}"
-        return f"{self.name}, {self.blocks} blocks, {self.side * 8} x {self.side * 8}, {self.text} text tokens"
+    def checkpoint(self) -> Checkpoint:
+        """The published one."""
+        return next(each for each in CHECKPOINTS if each.name == self.name)
 
-    @cached_property
-    def model(self) -> comfy.model_patcher.ModelPatcher:
-        """In the host's patcher."""
-        return load_demo(refined=False)[0] if self.name == DEMO else _wide(self.name, self.blocks)
-
-    def sample(self, model: comfy.model_patcher.ModelPatcher, steps: int) -> torch.Tensor:
-        """The path of the host's KSampler node, with euler."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[B, C, (T,) H, W] of the latent."""
         channels = self.model.model.latent_format.latent_channels
-        noise = torch.randn(self.batch, channels, self.side, self.side, generator=torch.Generator().manual_seed(1))
-        prompts = [self._prompt(seed) for seed in (1, 2)]
+        return self.batch, channels, *(self.size or self.checkpoint.size)
+
+    @property
+    def model(self) -> ModelPatcher:
+        """In the host's patcher, the same one as long as no other is asked for."""
+        return _patched(self)
+
+    def sample(self, model: ModelPatcher, steps: int) -> torch.Tensor:
+        """The path of the host's KSampler node, with euler."""
+        noise = torch.randn(self.shape, generator=torch.Generator().manual_seed(1))
+        prompts = [self.prompt(seed) for seed in (1, 2)]
         arguments = (model, noise, steps, self.cfg, "euler", "simple", *prompts, torch.zeros_like(noise))
         return comfy.sample.sample(*arguments, disable_pbar=True, seed=1)
 
-    def _prompt(self, seed: int) -> list:
-        draw = torch.Generator().manual_seed(seed)
-        config = self.model.model.model_config.unet_config
-        if self.name == DEMO:
-            shapes = (1, 16, config["context_embedder_config"]["params"]["in_features"]), (1, config["adm_in_channels"])
-        else:
-            shapes = (1, self.text, 4096), (1, config.get("vec_in_dim") or config.get("adm_in_channels") or 1)
+    def prompt(self, seed: int) -> list:
+        """Drawn from a seed, as the host's nodes pass it on."""
+        draw, config = torch.Generator().manual_seed(seed), self.model.model.model_config.unet_config
+        tokens = 16 if self.name == DEMO else self.text or self.checkpoint.text
+        shapes = (1, tokens, text_width(config)), (1, config.get("vec_in_dim") or config.get("adm_in_channels") or 1)
         text, pooled = (torch.randn(shape, generator=draw) for shape in shapes)
         return [[text, {"pooled_output": pooled}]]
 
 
-def _wide(name: str, blocks: int) -> comfy.model_patcher.ModelPatcher:
-    checkpoint = next(each for each in CHECKPOINTS if each.name == name)
-    kind: Any = getattr(comfy.supported_models, checkpoint.config)
-    config = kind({**checkpoint.unet, **BLOCKS[name](blocks)})
-    # every CPU is quick at it, which does not hold for bfloat16
-    config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({})
-    draw = torch.Generator().manual_seed(0)
+def text_width(config: dict[str, Any]) -> int:
+    """Of a text token, by a transformer's configuration."""
+    embedder = config.get("context_embedder_config", {}).get("params", {})
+    said = embedder.get("in_features") or config.get("context_in_dim") or config.get("cap_feat_dim")
+    return said or TEXT_WIDTHS.get(config.get("image_model", ""), T5)
+
+
+def configure(setup: Setup) -> Any:
+    """The host's configuration of a published model."""
+    checkpoint = setup.checkpoint
+    blocks = BLOCKS[setup.name](setup.blocks) if setup.blocks else {}
+    config = getattr(comfy.supported_models, checkpoint.config)({**checkpoint.unet, **blocks})
+    dtype = getattr(torch, setup.dtype)
+    # every CPU is quick at float32, which does not hold for bfloat16
+    config.set_inference_dtype(dtype, torch.bfloat16 if dtype.itemsize == 1 else None)
+    return config
+
+
+def forget_models() -> None:
+    """Give back the memory that they take."""
+    _patched.cache_clear()
+    _weights.cache_clear()
+    gc.collect()
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()
+    torch.compiler.reset()
+
+
+@lru_cache(maxsize=1)
+def _patched(setup: Setup) -> ModelPatcher:
+    model = _weights(setup.name, setup.blocks, setup.dtype)
+    if setup.override:
+        model = model.clone()
+        model.model_options["transformer_options"][OVERRIDE] = _attend
+    return TorchCompileModel.execute(model, "inductor")[0] if setup.compiled else model
+
+
+def _attend(func: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """As nodes override attention: by a function of their own, or where it is missing by the host's."""
+    return get_attention_function("sage", func)(*args, **kwargs)
+
+
+@lru_cache(maxsize=1)
+def _weights(name: str, blocks: int, dtype: str) -> ModelPatcher:
+    if name == DEMO:
+        return load_demo(refined=False)[0]
+    model = configure(Setup(name, blocks, dtype=dtype)).get_model({})
+    # drawn where that is quick; from there on it is the host who moves them
+    device = comfy.model_management.get_torch_device()
+    draw = torch.Generator(device).manual_seed(0)
     with torch.no_grad():
         for tensor in [*model.diffusion_model.parameters(), *model.diffusion_model.buffers()]:
             if tensor.is_floating_point():
-                tensor.copy_(0.02 * torch.randn(tensor.shape, generator=draw))
-    device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
+                tensor.copy_(0.02 * torch.randn(tensor.shape, generator=draw, device=device))
+    return ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))

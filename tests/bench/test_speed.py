@@ -20,7 +20,7 @@ euler,28,14 steps,37
 euler,28,LazyCache 0.2,33
 other,28,balanced,9
 """
-TINY = Setup(DEMO, side=16, cfg=4.0)
+TINY = Setup(DEMO, size=(16, 16), cfg=4.0)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def _as_the_host_runs_nodes():
 
 @pytest.mark.parametrize("name", ["SD3 medium", "PixArt-Sigma", "Flux.1 dev"])
 def test_wide_models_keep_their_width_and_have_few_blocks(name):
-    setup = Setup(name, blocks=2, side=64, text=5)
+    setup = Setup(name, blocks=2, size=(64, 64), text=5)
     transformer = setup.model.model.diffusion_model
     assert next(transformer.parameters()).dtype == torch.float32
     blocks = {
@@ -47,7 +47,7 @@ def test_wide_models_keep_their_width_and_have_few_blocks(name):
 
 
 def test_steps_are_told_apart_by_what_the_report_says():
-    found = measure.steps(TINY, [0.3, 0.75], 1)
+    found = measure.steps(TINY, measure.alternate([0.3, 0.75]), 1)
     assert set(found["seconds"]) == {"unpatched", "full", "0.3", "0.75"}
     assert 0.3 < found["macs"]["0.3"] < 0.5 < found["macs"]["0.75"] < 1
 
