@@ -8,7 +8,6 @@ when it is measured and not measured again: the benchmark can be interrupted. In
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ from comfyui_version import __version__ as host_version  # noqa: E402
 
 from bench import speed_measuring as measure  # noqa: E402
 from bench.engine import SPEED, identify  # noqa: E402
+from bench.resuming import keep, read_figures  # noqa: E402
 from bench.speed_document import RUN, write_document  # noqa: E402
 from bench.speed_models import DEMO, Setup  # noqa: E402
 from cat_core.settings import PRESETS  # noqa: E402
@@ -61,8 +61,8 @@ def plan(rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
         settings = replace(PRESETS["balanced"], warmup_steps=4)
         table[f"parts/{name}"] = partial(measure.parts, setup, settings, 16)
     for name, setup in STEPS.items():
-        main = name in METHODS
-        table[f"steps/{name}"] = partial(measure.steps, setup, measure.alternate([0.3, 0.75] if main else [0.3]), rounds if main else 1)
+        ratios, often = ([0.3, 0.75], rounds) if name in METHODS else ([0.3], 1)
+        table[f"steps/{name}"] = partial(measure.steps, setup, measure.alternate(ratios), often)
     for preset in ("unpatched", "balanced"):
         table[f"peak/{preset}"] = partial(measure.peak, WIDE, preset)
     for axis, points in GROWTH.items():
@@ -90,7 +90,6 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All figures, measured or read. What another engine, host or machine was measured to do is measured again."""
-    results = json.loads(options.out.read_text()) if options.out.exists() and not options.again else {}
     machine = {
         "engine": identify(SPEED),
         "host": host_version,
@@ -98,13 +97,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "rounds": options.rounds,
     }
-    if results.get("machine") != machine:
-        results = {"machine": machine}
+    results = {"machine": machine} if options.again else read_figures(options.out, machine)
     wanted = {name: part for name, part in plan(options.rounds).items() if name.startswith(options.only)}
     for name, part in tqdm(wanted.items(), desc="speed"):
         if name not in results:
-            results[name] = part()
-            options.out.write_text(json.dumps(results, indent=1))
+            keep(options.out, results, name, part())
     return results
 
 

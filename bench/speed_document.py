@@ -11,8 +11,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench import speed_tables as tables
 from bench.speed_large import large_shapes
 from bench.speed_summary import ratio, summary
+from bench.tables import table
 
 FINDINGS = "speed_findings.md"
 FIGURE = "speed.svg"
@@ -50,9 +52,9 @@ ComfyUI {machine["host"]}, torch {machine["torch"]}, {machine["threads"]} CPU th
 euler; engine `{machine["engine"]}` ([what it does](engine.json)). What is compared was sampled turn by turn in one
 process; rounds: {machine["rounds"]}. Medians; in brackets quartiles. Models of published widths have random weights and
 a few blocks, since all blocks cost alike; all weights are float32.""",
-        _steps(results),
-        _parts(results),
-        _proof(results),
+        f"## Steps\n\n{tables.steps([(title, results[f'steps/{name}']) for name, title in ROWS.items()])}",
+        tables.own_work([(title, results[f"parts/{name}"]) for name, title in MODELS.items()]),
+        tables.proof([(title, results[f"proof/{name}"]) for name, title in MODELS.items()], RUN),
         *(_runs(results, model, quality if model == "demo" else {}) for model in MODELS),
         _peak(results),
         _growth(results),
@@ -62,50 +64,14 @@ a few blocks, since all blocks cost alike; all weights are float32.""",
     save_figure(folder / FIGURE, results)
 
 
-def _steps(results: dict[str, Any]) -> str:
-    lines = []
-    for name, title in ROWS.items():
-        part = results[f"steps/{name}"]
-        for kept, macs in part["macs"].items():
-            cells = [title, _spread(part["seconds"]["unpatched"]), f"{ratio(part, 'full', 'unpatched'):.3f}", kept]
-            cells += [f"{ratio(part, kept, 'full'):.3f}", f"{macs:.3f}", f"{macs / ratio(part, kept, 'full'):.2f}"]
-            lines.append(_line(cells))
-    head = ["Model", "unpatched step", "full / unpatched", "keep ratio", "pruned / full", "MACs", "MACs / time"]
-    return "\n".join(["## Steps", "", *_head(head), *lines])
-
-
-def _parts(results: dict[str, Any]) -> str:
-    lines = []
-    for model, title in MODELS.items():
-        part = results[f"parts/{model}"]
-        shares = [part[name] for name in ("selection", "clustering", "cache renewal", "cache filling")]
-        lines.append(_line([title, *(f"{share:.2%}" for share in shares)]))
-    head = ["Model", "selection", "clustering", "cache renewal", "cache filling"]
-    text = "Preset *balanced*: shares of pruned steps, cache filling of full ones. Clustering is done once a run."
-    return "\n".join(["## The pack's own work", "", text, "", *_head(head), *lines])
-
-
-def _proof(results: dict[str, Any]) -> str:
-    lines = []
-    for model, title in MODELS.items():
-        part = results[f"proof/{model}"]
-        lines.append(_line([title, f"{part['seconds']:.3f} s", f"{part['seconds'] / part['run']:.2%}"]))
-    text = "Once a run, some tokens are computed by themselves where the full answer is known."
-    head = ["Model", "a proof", f"of an unpatched run of {RUN} steps"]
-    return "\n".join(["## Proof", "", text, "", *_head(head), *lines])
-
-
 def _runs(results: dict[str, Any], model: str, quality: dict[str, float]) -> str:
     part = results[f"runs/{model}"]
-    lines = []
-    for name in part["seconds"]:
-        report, gain = part["reports"].get(name), 1 / ratio(part, name, "unpatched")
-        cells = [name, _spread(part["seconds"][name]), f"{gain:.2f}x"]
-        cells += [f"{report['ceiling']:.2f}x", f"{gain / report['ceiling']:.2f}"] if report else ["", ""]
-        cells += [f"{report['cache_bytes'] / 2**20:.0f} MiB" if report else ""]
-        lines.append(_line([*cells, f"{quality[name]:.1f} dB" if name in quality else ""] if quality else cells))
-    head = ["", "seconds", "speed-up", "MACs allow", "of that", "caches", *(["PSNR, euler"] if quality else [])]
-    return "\n".join([f"## {RUN} steps: {MODELS[model]}", "", *_head(head), *lines])
+    rows = [
+        [name, *tables.run(part, name), *([f"{quality[name]:.1f} dB" if name in quality else ""] if quality else [])]
+        for name in part["seconds"]
+    ]
+    head = ["", *tables.RUN_HEAD, *(["PSNR, euler"] if quality else [])]
+    return f"## {RUN} steps: {MODELS[model]}\n\n{table(head, rows)}"
 
 
 def _quality(file: Path) -> dict[str, float]:
@@ -120,25 +86,21 @@ def _quality(file: Path) -> dict[str, float]:
 
 
 def _peak(results: dict[str, Any]) -> str:
-    lines = [
-        _line([preset, f"{results[f'peak/{preset}']['bytes'] / 2**30:.2f} GiB"]) for preset in ("unpatched", "balanced")
-    ]
-    title = f"## Largest memory of a process: {MODELS['wide']}"
-    return "\n".join([title, "", *_head(["", "memory"]), *lines])
+    rows = [[preset, f"{results[f'peak/{preset}']['bytes'] / 2**30:.2f} GiB"] for preset in ("unpatched", "balanced")]
+    return f"## Largest memory of a process: {MODELS['wide']}\n\n{table(['', 'memory'], rows)}"
 
 
 def _growth(results: dict[str, Any]) -> str:
-    lines = []
-    for axis, label in AXES.items():
-        points = growth(results, axis)
-        for value, full, time, macs in points:
-            lines.append(_line([label, f"{value:g}", f"{full:.3f} s", f"{time:.3f}", f"{macs:.3f}"]))
+    rows = [
+        [label, f"{value:g}", f"{full:.3f} s", f"{time:.3f}", f"{macs:.3f}"]
+        for axis, label in AXES.items()
+        for value, full, time, macs in growth(results, axis)
+    ]
     kept = growth(results, "keep ratio")
     slope, rest = np.polyfit([macs for *_, macs in kept], [time for _, _, time, _ in kept], 1)
     fit = f"Over keep ratios, time is {slope:.3f} of the MACs and {rest:.3f} of a full step (least squares)."
-    head = ["Grows", "", "full step", "pruned / full", "MACs"]
     text = f"One block of SD3's width, keep ratio 0.3, unless the row says otherwise.\n\n![Growth]({FIGURE})"
-    return "\n".join(["## How it grows", "", text, "", *_head(head), *lines, "", fit])
+    return f"## How it grows\n\n{text}\n\n{table(['Grows', '', 'full step', 'pruned / full', 'MACs'], rows)}\n\n{fit}"
 
 
 def growth(results: dict[str, Any], axis: str) -> list[tuple[float, float, float, float]]:
@@ -167,15 +129,3 @@ def save_figure(path: Path, results: dict[str, Any]) -> None:
     figure.axes[0].legend(fontsize="small")
     with mpl.rc_context({"svg.hashsalt": "speed", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
-
-
-def _spread(seconds: dict[str, float]) -> str:
-    return f"{seconds['median']:.2f} s ({seconds['low']:.2f} to {seconds['high']:.2f})"
-
-
-def _head(cells: list[str]) -> list[str]:
-    return [_line(cells), _line(["---"] * len(cells)).replace(" ", "")]
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

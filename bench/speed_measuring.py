@@ -35,7 +35,7 @@ BARE = "full, nothing kept"
 """Full steps of ways without pruned ones."""
 
 
-class NotPruned(RuntimeError):
+class NotPrunedError(RuntimeError):
     """A run did otherwise than was asked for, so its time is of something else; says why."""
 
 
@@ -179,7 +179,7 @@ def _pruned_report(model: Any) -> Report:
     report = last_report(model)
     assert report is not None
     if report.reasons:
-        raise NotPruned("; ".join(report.reasons))
+        raise NotPrunedError("; ".join(report.reasons))
     return report
 
 

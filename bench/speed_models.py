@@ -42,7 +42,7 @@ class Setup:
         batch: pictures.
         text: tokens of a prompt, 0 for the checkpoint's own; sixteen of the demo model's whatever is said.
         cfg: guidance scale; 1 evaluates one conditioning, others two.
-        dtype: of weights: float32, bfloat16, or float8_e4m3fn, which is multiplied as bfloat16; the demo model has its own.
+        dtype: of weights: float32, bfloat16, or float8_e4m3fn, which is multiplied as bfloat16; the demo model's own.
         override: whether attention is overridden as another node does it, by SageAttention where that is installed.
         compiled: whether the host's node compiles the model.
     """
