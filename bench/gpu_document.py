@@ -19,23 +19,26 @@ PAGE = "gpu.md"
 NOT_COUNTED = "not counted on the CPU"
 OPENING = """# On a GPU
 
-What steps and runs cost on a GPU, next to what their multiply-accumulates (MACs) allow, with models of the host at their
-published width, depth and size. Weights are random, so nothing is said of pictures, which are a matter of
+What steps and runs cost on a GPU, next to what their multiply-accumulates (MACs) allow, with models of the host at
+their published width, depth and size. Weights are random, so nothing is said of pictures, which are a matter of
 [quality](quality.md)."""
 HOW = """## How it was measured
 
     make bench-gpu
 
-{card}, driver {driver}, torch {torch}, ComfyUI {host}, the host's PyTorch attention, or, overridden, {override}; euler;
-engine `{engine}` ([what it does](engine.json)). One picture or video at a time. What is compared was sampled turn by turn
-in one process. Medians; in brackets quartiles."""
-STEPS = f"""*MACs / time* is the share of the ceiling that is reached, which is what MACs allow. Keys and values are kept at full
-steps where pruned ones follow; *{BARE}* is what full steps between idle ones take. *override*: another node computes
-attention. *compiled*: by TorchCompileModel; steps that keep keys and values or prune run uncompiled."""
-RUNS = """*of that*: speed-up over what MACs allow. *memory*: the most that was in use at once, weights included, without and with
-CAT Pruning."""
-COUNTS = """Of a step of the sampler, all conditionings. *waits*: how often the CPU waits for the GPU. *launching* and *computing*:
-seconds of the CPU and of the GPU. The profiler slows launching. *launch-bound*: parts whose launching takes longer."""
+{card}, driver {driver}, torch {torch}, ComfyUI {host}, the host's PyTorch attention, or, overridden, {override};
+euler; engine `{engine}` ([what it does](engine.json)). One picture or video at a time. What is compared was sampled
+turn by turn in one process. Medians; in brackets quartiles."""
+STEPS = f"""*MACs / time* is the share that is reached of what MACs allow. Keys and values are kept at full steps where
+pruned ones follow; *{BARE}* are full steps between idle ones. *override*: another node computes attention. *compiled*:
+by TorchCompileModel; steps that keep keys and values or prune run uncompiled."""
+RUNS = """*of that*: speed-up over what MACs allow. *memory*: the most that was in use at once, weights included,
+without and with CAT Pruning."""
+COUNTS = """Of a step of the sampler, all conditionings. *waits*: how often the CPU waits for the GPU. *launching* and
+*computing*: seconds of the CPU and of the GPU; the profiler slows launching. *launch-bound*: parts whose launching
+takes longer."""
+BESIDE = (("idle", "unpatched"), (BARE, "unpatched"))
+"""What the second table compares."""
 
 
 def write_document(folder: Path, figures: Figures) -> None:
@@ -68,13 +71,10 @@ def find(figures: Figures, name: str) -> tables.Parts:
 
 def _idle(parts: tables.Parts) -> str:
     rows = [
-        [title, tables.spread(part["seconds"]["idle"]), *(f"{ratio(part, *pair):.3f}" for pair in _PAIRS)]
+        [title, tables.spread(part["seconds"]["idle"]), *(f"{ratio(part, *pair):.3f}" for pair in BESIDE)]
         for title, part in parts
     ]
-    return table(["Model", "idle step", *(" / ".join(pair) for pair in _PAIRS)], rows)
-
-
-_PAIRS = (("idle", "unpatched"), (BARE, "unpatched"))
+    return table(["Model", "idle step", *(" / ".join(pair) for pair in BESIDE)], rows)
 
 
 def _runs(figures: Figures) -> Iterator[str]:
