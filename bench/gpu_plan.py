@@ -55,6 +55,11 @@ class Part:
         """Its name among the figures."""
         return f"{self.model}/{self.name}"
 
+    @property
+    def weights(self) -> tuple[str, str]:
+        """Which are loaded: two models of them may be more than fit."""
+        return self.setup.name, self.setup.dtype
+
     def seconds(self, figures: Figures) -> float:
         """Of a round, at most; 0 where that is not known yet."""
         return self.steps * figures.get(f"{self.model}/{STOCK}", {}).get("seconds", 0.0)
@@ -95,14 +100,16 @@ def measure_missing(parts: Sequence[Part], figures: Figures, file: Path, minutes
     Returns:
         How many parts are left for another time.
     """
-    end, left, weights = time.monotonic() + 60 * minutes, 0, None
+    end, left = time.monotonic() + 60 * minutes, 0
+    weights: tuple[str, str] | None = None
     for part in tqdm([part for part in parts if part.path not in figures], desc="gpu"):
         seconds = part.seconds(figures)
         if time.monotonic() + seconds >= end:
             left += 1
             continue
-        if weights != (weights := (part.setup.name, part.setup.dtype)):
+        if weights not in (None, part.weights):
             forget_models()
+        weights = part.weights
         keep(file, figures, part.path, _measure(part, seconds))
     return left
 

@@ -46,11 +46,10 @@ def test_a_run_measures_all_and_writes_the_page(page):
     text = (page / "gpu.md").read_text()
     steps = figures["tiny/override/steps"]["seconds"]
     assert set(steps) == {"unpatched", "full", "full, nothing kept", "0.3", "0.5", "0.75", "idle"}
-    assert steps["idle"]["median"] < steps["0.3"]["median"]
     assert text.count("| tiny, override | ") == len(("0.3", "0.5", "0.75")) + len(("idle",))
     assert "\nCPU, driver none, torch 2, ComfyUI 1" in text
     assert "## Runs: tiny, float32" in text
-    assert "- tiny/float32/runs/8/paper: its 8 steps are all warm-up" in text
+    assert "- tiny/float32/runs/8/paper: in full: its 8 steps are all warm-up" in text
 
 
 def test_nothing_is_counted_on_the_cpu(page):
