@@ -81,12 +81,19 @@ class Setup:
         return comfy.sample.sample(*arguments, disable_pbar=True, seed=1)
 
     def prompt(self, seed: int) -> list:
-        """Drawn from a seed, as the host's nodes pass it on."""
-        draw, config = torch.Generator().manual_seed(seed), self.model.model.model_config.unet_config
+        """Drawn from a seed."""
         tokens = 16 if self.name == DEMO else self.text or self.checkpoint.text
-        shapes = (1, tokens, text_width(config)), (1, config.get("vec_in_dim") or config.get("adm_in_channels") or 1)
-        text, pooled = (torch.randn(shape, generator=draw) for shape in shapes)
-        return [[text, {"pooled_output": pooled}]]
+        return draw_prompt(self.model.model.model_config.unet_config, tokens, seed)
+
+
+def draw_prompt(config: dict[str, Any], tokens: int, seed: int) -> list:
+    """As the host's nodes pass it on, for a transformer's configuration."""
+    draw = torch.Generator().manual_seed(seed)
+    text = torch.randn(1, tokens, text_width(config), generator=draw)
+    pooled = torch.randn(1, config.get("vec_in_dim") or config.get("adm_in_channels") or 1, generator=draw)
+    # others can do without it, and their text encoders leave it out where nothing is padded
+    mask = {"attention_mask": torch.ones(1, tokens)} if config.get("image_model") == "ltxv" else {}
+    return [[text, {"pooled_output": pooled, **mask}]]
 
 
 def text_width(config: dict[str, Any]) -> int:

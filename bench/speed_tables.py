@@ -50,4 +50,7 @@ def run(part: dict[str, Any], name: str) -> list[str]:
 
 def spread(seconds: dict[str, float]) -> str:
     """Median and quartiles."""
-    return f"{seconds['median']:.2f} s ({seconds['low']:.2f} to {seconds['high']:.2f})"
+    median, low, high = (seconds[name] for name in ("median", "low", "high"))
+    if median < 0.1:
+        return f"{1000 * median:.2f} ms ({1000 * low:.2f} to {1000 * high:.2f})"
+    return f"{median:.2f} s ({low:.2f} to {high:.2f})"

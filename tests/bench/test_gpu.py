@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch.autograd import DeviceType
 
 from bench import gpu, gpu_plan
@@ -17,7 +19,8 @@ from bench.gpu_plan import OF_A_ROUND, STOCK, Part, measure_missing, plan
 from bench.gpu_summary import find_launch_bound
 from bench.resuming import keep, read_figures
 from bench.speed_measuring import NotPrunedError
-from bench.speed_models import DEMO, T5, Setup, configure, text_width
+from bench.speed_models import DEMO, Setup, configure, draw_prompt
+from cat_core.host.attention import OVERRIDE
 from cat_core.host.tokens import TokenGrid
 from cat_core.settings import PRESETS
 from tools.family_table import Figures
@@ -26,6 +29,7 @@ TINY = Setup(DEMO, size=(16, 16), cfg=4.0)
 WAYS = {"tiny": {"float32": TINY, "override": replace(TINY, override=True)}}
 HERE = {"engine": "e", "host": "1", "torch": "2", "card": "CPU", "driver": "none", "override": "the same"}
 CARD = 80 * 2**30
+META = torch.device("meta")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +145,7 @@ def test_there_is_no_page_without_a_gpu(monkeypatch, tmp_path):
 def test_models_are_as_published(setup):
     """As the table of families has them, at the size of the checkpoint or at that of a video at 480p."""
     published = Figures.of(setup.checkpoint)
-    model = configure(setup).get_model({}, device=torch.device("meta"))
+    model = configure(setup).get_model({}, device=META)
     transformer = model.diffusion_model
     assert sum(weight.numel() for weight in transformer.parameters()) == published.parameters
     assert published.family.cost(transformer) == published.cost
@@ -153,12 +157,26 @@ def test_models_are_as_published(setup):
         assert TokenGrid(setup.checkpoint.size, published.family.patch(transformer)).tokens == published.tokens
 
 
-@pytest.mark.parametrize("setup", MODELS.values(), ids=MODELS)
-def test_prompts_are_as_wide_as_the_models_take_them(setup):
-    transformer = configure(setup).get_model({}, device=torch.device("meta")).diffusion_model
-    widths = {layer.in_features for layer in transformer.modules() if hasattr(layer, "in_features")}
-    assert text_width(configure(setup).unet_config) in widths
-    assert text_width({}) == T5
+def shallow(setup):
+    """The model with a block of each kind, without memory."""
+    config = configure(replace(setup, dtype="bfloat16"))
+    depths = {"depth", "depth_single_blocks", "num_layers", "n_layers"} & set(config.unet_config)
+    # what SD3 calls its depth is its width
+    config.unet_config.update(dict.fromkeys(["num_blocks"] if setup.name.startswith("SD3") else depths, 1))
+    return config.get_model({}, device=META)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"PixArt-Sigma"}))  # whose noise levels are looked up in memory
+def test_prompts_are_what_models_take(name):
+    setup = MODELS[name]
+    model = shallow(setup)
+    latent = torch.empty(1, model.latent_format.latent_channels, *(setup.size or setup.checkpoint.size), device=META)
+    ((text, more),) = draw_prompt(model.model_config.unet_config, setup.checkpoint.text, 1)
+    given = {key: value.to(META) for key, value in more.items()}
+    conds = model.extra_conds(cross_attn=text.to(META), noise=latent, device=META, **given)
+    call = {key: cond.process_cond(batch_size=1, area=None).cond for key, cond in conds.items()}
+    assert model.apply_model(latent, torch.ones(1, device=META), transformer_options={}, **call).shape == latent.shape
 
 
 def test_weights_that_do_not_fit_are_of_eight_bits():
@@ -172,8 +190,23 @@ def test_weights_that_do_not_fit_are_of_eight_bits():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
 def test_weights_of_16_and_8_bits_sample(dtype):
     setup = Setup("PixArt-Sigma", blocks=2, size=(8, 8), text=5, dtype=dtype)
-    assert {weight.dtype for weight in setup.model.model.diffusion_model.parameters()} == {getattr(torch, dtype)}
+    layers = [layer for layer in setup.model.model.diffusion_model.modules() if isinstance(layer, torch.nn.Linear)]
+    assert {layer.weight.dtype for layer in layers} == {getattr(torch, dtype)}
     assert setup.sample(setup.model, 1).isfinite().all()
+
+
+def test_ways_are_those_of_the_hosts_nodes():
+    plain, override, compiled = TINY, replace(TINY, override=True), replace(TINY, compiled=True)
+    found = [
+        (OVERRIDE in way.model.model_options["transformer_options"], is_compiled(way.model))
+        for way in (plain, override, compiled)
+    ]
+    assert found == [(False, False), (True, False), (False, True)]
+    assert plain.model.model is override.model.model is compiled.model.model
+
+
+def is_compiled(model):
+    return bool(model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY))
 
 
 def test_all_that_is_asked_of_a_model_is_planned():
