@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-quality bench-tuning bench-scale families workflows train train-second clean
+.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-gpu bench-quality bench-tuning bench-scale families workflows train train-second clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ screenshots: ## test-browser, and keep pictures in docs/screenshots
 
 bench-speed: ## measure steps and runs, write docs/speed.md (12 minutes; resumes)
 	@$(PYTHON) tools/dev.py bench-speed
+
+bench-gpu: ## measure published models on a GPU, write docs/gpu.md (hours; resumes)
+	@$(PYTHON) tools/dev.py bench-gpu
 
 bench-quality: ## measure quality against cost on the demo model (hours; resumes)
 	@$(PYTHON) tools/dev.py bench-quality

@@ -75,21 +75,26 @@ def plan(models: dict[str, dict[str, Setup]], lengths: Sequence[int]) -> Iterato
     for name, ways in models.items():
         for number, (way, setup) in enumerate(ways.items()):
             part = partial(Part, f"{name}/{way}")
-            yield part(STOCK, setup, 2, lambda rounds, setup=setup: measure.unpatched_step(setup))
+            yield part(STOCK, setup, 2, _once(measure.unpatched_step, setup))
             yield part("steps", setup, OF_A_ROUND, partial(measure.steps, setup, WAYS))
-            yield part("counts", setup, OF_A_ROUND, lambda rounds, setup=setup: counts(setup, WAYS))
+            yield part("counts", setup, OF_A_ROUND, _once(counts, setup, WAYS))
             if number == 0:
                 yield from _whole(part, setup, lengths)
 
 
 def _whole(part: Callable[..., Part], setup: Setup, lengths: Sequence[int]) -> Iterator[Part]:
     settings = replace(PRESETS["balanced"], warmup_steps=4)
-    yield part("parts", setup, 32, lambda rounds: measure.parts(setup, settings, 16))
+    yield part("parts", setup, 32, _once(measure.parts, setup, settings, 16))
     yield part("proof", setup, 6, partial(measure.proof, setup, RUN))
     for length in lengths:
         for preset in PRESETS:
             run = partial(measure.whole_runs, setup, length, [preset])
             yield part(f"runs/{length}/{preset}", setup, 2 * length + 1, run)
+
+
+def _once(measured: Callable[..., dict[str, Any]], *given: Any) -> Callable[[int], dict[str, Any]]:
+    """Of what has rounds of its own, or needs none."""
+    return lambda rounds: measured(*given)
 
 
 def measure_missing(parts: Sequence[Part], figures: Figures, file: Path, minutes: float) -> int:

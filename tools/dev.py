@@ -74,6 +74,7 @@ TASKS = {
         "test-browser, and keep pictures in docs/screenshots",
     ),
     "bench-speed": ([["-m", "bench.speed"]], "measure steps and runs, write docs/speed.md (12 minutes; resumes)"),
+    "bench-gpu": ([["-m", "bench.gpu"]], "measure published models on a GPU, write docs/gpu.md (hours; resumes)"),
     "bench-quality": ([["-m", "bench.quality"]], "measure quality against cost on the demo model (hours; resumes)"),
     "bench-tuning": ([["-m", "bench.tuning"]], "tune settings for bench-quality --task tuned (5 minutes)"),
     "train-second": ([["-m", "bench.train_second"]], "train another model for bench-tuning (40 minutes; resumes)"),

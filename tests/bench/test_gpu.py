@@ -189,7 +189,7 @@ def test_weights_that_do_not_fit_are_of_eight_bits():
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
 def test_weights_of_16_and_8_bits_sample(dtype):
-    setup = Setup("PixArt-Sigma", blocks=2, size=(8, 8), text=5, dtype=dtype)
+    setup = Setup("PixArt-Sigma", blocks=2, size=(64, 64), text=5, dtype=dtype)
     layers = [layer for layer in setup.model.model.diffusion_model.modules() if isinstance(layer, torch.nn.Linear)]
     assert {layer.weight.dtype for layer in layers} == {getattr(torch, dtype)}
     assert setup.sample(setup.model, 1).isfinite().all()
