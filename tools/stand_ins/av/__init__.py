@@ -1,0 +1,20 @@
+"""In place of PyAV, which is larger than a bundle has room for: ComfyUI uses it for files of videos and sound alone."""
+
+import sys
+from types import ModuleType
+from typing import ClassVar
+
+
+class StandIn(ModuleType):
+    """A module whose every public name is a class without anything in it."""
+
+    __path__: ClassVar[list[str]] = []
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+for module in ("av", "av.container", "av.subtitles", "av.subtitles.stream", "av.video", "av.video.reformatter"):
+    sys.modules[module] = StandIn(module)
