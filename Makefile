@@ -1,6 +1,6 @@
 PYTHON ?= python3.11
 
-.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-gpu bench-quality bench-tuning bench-scale families workflows train train-second clean
+.PHONY: help setup demo check test test-hosts test-browser screenshots bench-speed bench-gpu bench-quality bench-tuning bench-scale bundle families workflows train train-second clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ bench-tuning: ## tune settings for bench-quality --task tuned (5 minutes)
 
 bench-scale: ## compute docs/scale.md: several GPUs, on paper
 	@$(PYTHON) tools/dev.py bench-scale
+
+bundle: ## one folder with all that a machine without network needs, into .dev/bundle
+	@$(PYTHON) tools/dev.py bundle
 
 families: ## compute the table of docs/families.md
 	@$(PYTHON) tools/dev.py families

@@ -79,6 +79,7 @@ TASKS = {
     "bench-tuning": ([["-m", "bench.tuning"]], "tune settings for bench-quality --task tuned (5 minutes)"),
     "train-second": ([["-m", "bench.train_second"]], "train another model for bench-tuning (40 minutes; resumes)"),
     "bench-scale": ([["-m", "bench.scale"]], "compute docs/scale.md: several GPUs, on paper"),
+    "bundle": ([["-m", "tools.bundle"]], "one folder with all that a machine without network needs, into .dev/bundle"),
     "families": ([["-m", "tools.family_table"]], "compute the table of docs/families.md"),
     "workflows": ([["-m", "tools.build_workflows"]], "build the workflows of tools/recipes"),
     "train": ([["-m", "tools.train_demo"]], "train the demo model (hours; resumes)"),
