@@ -1,4 +1,4 @@
-"""Brings the host into the tests, on the CPU, and the pack's nodes into the host."""
+"""Brings the host into the tests, on the GPU where there is one, and the pack's nodes into the host."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 # small models gain nothing from threads, and every core has a test of its own; servers that tests start inherit it
@@ -22,7 +23,12 @@ sys.path += [str(TESTS.parent), str(TESTS)]
 
 from tools.host import ROOT, import_host  # noqa: E402
 
-import_host()
+import_host(cpu=not torch.cuda.is_available())
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ import comfy.sample
 import comfy.supported_models
 import torch
 
+from devices import LOAD, OFFLOAD
+
 WIDTH, CONTEXT, POOLED = 128, 48, 32
 SD3_CONFIG: dict[str, Any] = {
     "in_channels": 16,
@@ -41,15 +43,14 @@ def small_model(
 
 
 def randomised(model: Any, seed: int, near_one: tuple[str, ...] = ("ln_",)) -> comfy.model_patcher.ModelPatcher:
-    """Fill all weights from ``seed``, near one if ``near_one`` has a part of their name, and wrap for the CPU."""
+    """Fill all weights from ``seed``, near one if ``near_one`` has a part of their name, and wrap for the host."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, tensor in [*model.diffusion_model.named_parameters(), *model.diffusion_model.named_buffers()]:
             noise = torch.randn(tensor.shape, generator=generator)
             scales = key.endswith(("weight", "scale")) and any(part in key for part in near_one)
             tensor.copy_(1 + 0.1 * noise if scales else 0.08 * noise)
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
+    return comfy.model_patcher.ModelPatcher(model, load_device=LOAD, offload_device=OFFLOAD)
 
 
 def conditioning(seed: int, tokens: int = 7, **extra: Any) -> list:
@@ -104,4 +105,4 @@ class Residuals(comfy.controlnet.ControlBase):
         self.output[1:2] = [None]
 
     def get_control(self, x: torch.Tensor, *_: Any) -> dict[str, list]:
-        return {"output": [None if r is None else r.expand(len(x), -1, -1).clone() for r in self.output]}
+        return {"output": [None if r is None else r.expand(len(x), -1, -1).clone().to(x.device) for r in self.output]}

@@ -38,6 +38,7 @@ def share_out(build: Callable[[], Any], devices: int = 2) -> Any:
     # the host fails where Python frees an earlier test's models while it makes room for these
     gc.collect()
     model = build()
+    model.load_device = torch.device("cpu")
     model.cached_patcher_init = build, ()
     found = [model.deepclone_multigpu(torch.device("cpu", number)) for number in range(devices - 1)]
     for copy in found:

@@ -68,7 +68,7 @@ class Case:
 
     @torch.no_grad()  # as the host loads models
     def build(self, seed: int = 0) -> Any:
-        """The model in the host's patcher, on the CPU, float32."""
+        """The model in the host's patcher, float32."""
         config = self.config(dict(self.unet))
         config.set_inference_dtype(torch.float32, None)
         return randomised(config.get_model(self.model), seed, self.near_one)
@@ -172,6 +172,6 @@ class Residuals(comfy.controlnet.ControlBase):
 
     def get_control(self, x: torch.Tensor, *_: Any) -> dict[str, list]:
         return {
-            kind: [None if part is None else part.expand(len(x), -1, -1).clone() for part in parts]
+            kind: [None if part is None else part.expand(len(x), -1, -1).clone().to(x.device) for part in parts]
             for kind, parts in self.kinds.items()
         }
