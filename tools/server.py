@@ -1,4 +1,4 @@
-"""A real ComfyUI server, started headless on the CPU, and its HTTP and websocket interface."""
+"""A real ComfyUI server, started headless, and its HTTP and websocket interface."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tools.host import ALLOCATOR, HOST
 
@@ -84,7 +86,8 @@ def running_server(*options: str, attention: str = "pytorch", metadata: bool = F
     """Start a server in a folder of its own and stop it in the end.
 
     Args:
-        options: more of the host's command line; those that choose a place for models are not allowed with the CPU.
+        options: more of the host's command line; those that choose a place for models are not allowed on the CPU, which
+            is taken where there is no GPU.
         attention: the host's attention, ``pytorch``, ``split`` or ``quad``.
         metadata: whether pictures are saved with their workflow.
 
@@ -96,7 +99,8 @@ def running_server(*options: str, attention: str = "pytorch", metadata: bool = F
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "server.log")
-        command = [sys.executable, str(HOST / "main.py"), "--cpu", f"--use-{attention}-cross-attention"]
+        command = [sys.executable, str(HOST / "main.py"), f"--use-{attention}-cross-attention"]
+        command += [] if torch.cuda.is_available() else ["--cpu"]
         command += ["--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"]
         command += [] if metadata else ["--disable-metadata"]
         for name in ("output", "temp", "input", "user"):
