@@ -2,13 +2,14 @@
 
 import sys
 from types import ModuleType
-from typing import ClassVar
 
 
 class StandIn(ModuleType):
     """A module whose every public name is a class without anything in it."""
 
-    __path__: ClassVar[list[str]] = []
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.__path__ = []  # a package
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
