@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bench.records import Row, write_rows
 from bench.results import Results, by_target
 from bench.sampling import SCHEDULER
 from bench.statistics import Interval
+from bench.tables import line
 from bench.tasks import CONVERGED_SAMPLER, TEXT, Task
 
 MATMUL = {
@@ -110,13 +110,13 @@ def _is_curve(results: Results) -> bool:
 def _table(results: Results) -> str:
     head = ["Method", "n", "Cost", *(name for name, _ in METRICS.values()), "Error"]
     head += [f"Δ {name}" for name, _ in METRICS.values()]
-    lines = [_line(head), _line(["---", *["--:"] * (len(head) - 1)])]
+    lines = [line(head), line(["---", *["--:"] * (len(head) - 1)])]
     group = None
     for method in results.group:
         if results.group[method] != group:
             group = results.group[method]
-            lines.append(_line([f"*{group}*", *[""] * (len(head) - 1)]))
-        lines.append(_line(_cells(results, method)))
+            lines.append(line([f"*{group}*", *[""] * (len(head) - 1)]))
+        lines.append(line(_cells(results, method)))
     return "\n".join(lines)
 
 
@@ -150,12 +150,12 @@ def _rivals(results: Results) -> str:
     for rival in single:
         name = "paper" if results.group[rival] == PUBLISHED else rival
         head.append(f"above {name} (cost {results.mean(rival, 'cost').mean:.2f})")
-    lines = [_line(["Method", "Cost", *head]), _line(["---", *["--:"] * (len(head) + 1)])]
+    lines = [line(["Method", "Cost", *head]), line(["---", *["--:"] * (len(head) + 1)])]
     for method in methods:
         found = [results.difference(method, rival, "psnr") for rival in rivals]
         found += [results.plain_difference(method, rival, "psnr") for rival in single]
         cells = [_difference(interval, 1, len(results.pairs)) for interval in found]
-        lines.append(_line([method, _number(results.mean(method, "cost").mean, 2), *cells]))
+        lines.append(line([method, _number(results.mean(method, "cost").mean, 2), *cells]))
     return "\n".join(lines)
 
 
@@ -168,7 +168,3 @@ def _difference(interval: Interval, digits: int, pairs: int) -> str:
 
 def _number(value: float, digits: int) -> str:
     return MISSING if value != value else f"{value:.{digits}f}"  # noqa: PLR0124 (NaN)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"

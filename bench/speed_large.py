@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.tables import table
 from tools.checkpoints import CHECKPOINTS
 from tools.family_table import KEEP_RATIO, Figures
 
@@ -22,19 +23,17 @@ For one conditioning. *Full step*: MACs in T. *saves*: MACs that a pruned step d
 bring all float8 caches to the GPU and back at {BUS / 1e9:.0f} GB/s, as a pruned step with `cache_device` cpu does.
 *pays below*: speed of a GPU, in TFLOPS that it really reaches, above which moving takes longer than computing what is
 saved.
-
-| Checkpoint | Size | Full step | Caches, 16 bit / float8 | keep ratio | saves | moved in | pays below |
-|---|---|---|---|---|---|---|---|
 """
+COLUMNS = ["Checkpoint", "Size", "Full step", "Caches, 16 bit / float8", "keep ratio"]
+COLUMNS += ["saves", "moved in", "pays below"]
 
 
 def large_shapes() -> str:
     """The section, in Markdown."""
-    lines = [line for name in SHAPES for line in _lines(name)]
-    return HEAD + "\n".join(lines)
+    return f"{HEAD}\n{table(COLUMNS, [row for name in SHAPES for row in _rows(name)])}"
 
 
-def _lines(name: str) -> list[str]:
+def _rows(name: str) -> list[list[str]]:
     size, picture = SHAPES[name]
     checkpoint = next(each for each in CHECKPOINTS if each.name == name)
     if size and picture:
@@ -42,10 +41,10 @@ def _lines(name: str) -> list[str]:
     figures = Figures.of(checkpoint)
     full, moved = figures.macs(1), 2 * figures.caches(1) / BUS
     caches = " / ".join(f"{figures.caches(size) / 2**30:.1f} GiB" for size in (2, 1))
-    lines = []
+    rows = []
     for ratio in RATIOS:
         saved = full - figures.macs(ratio)
         cells = [name, checkpoint.picture, f"{full / 1e12:.0f}", caches, f"{ratio:g}"]
         cells += [f"{saved / 1e12:.0f}", f"{moved:.2f} s", f"{2 * saved / moved / 1e12:.0f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append(cells)
+    return rows

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
     """A row of cells a line."""
-    return "\n".join([_line(head), f"|{'---|' * len(head)}", *map(_line, rows)])
+    return "\n".join([line(head), f"|{'---|' * len(head)}", *map(line, rows)])
 
 
-def _line(cells: list[str]) -> str:
+def line(cells: Iterable[str]) -> str:
+    """One row of a table."""
     return f"| {' | '.join(cells)} |"
