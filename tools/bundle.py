@@ -20,9 +20,9 @@ MIB = 2**20
 LIMIT = 60 * MIB
 PICTURES = "docs/screenshots/"
 """Tracked files that only readers of the documents want."""
-# The wheels that go along, in the versions of this environment: what ComfyUI and the tests import beside the packages
-# that tools/run_bundle.py wants from the machine. For any machine, and built for one kind.
-PURE = """alembic annotated-types comfy-kitchen einops iniconfig Mako packaging pluggy pydantic pydantic-settings
+# The wheels that go along, in the versions of this environment: what ComfyUI, tests and benchmark import beside the
+# packages that tools/run_bundle.py wants from the machine. For any machine, and built for one kind.
+PURE = """alembic annotated-types comfy-kitchen einops iniconfig Mako packaging piq pluggy pydantic pydantic-settings
 Pygments pytest python-dotenv simpleeval sortedcontainers SQLAlchemy torchsde trampoline typing-inspection""".split()
 BUILT = ["blake3", "comfy-aimdo", "hypothesis", "pydantic-core"]
 MACHINES = ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]

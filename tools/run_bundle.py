@@ -1,7 +1,8 @@
 """Run a part of a bundle on a machine without network: ``python run.py PART [arguments]``.
 
-PART is ``contract`` (the contract tests), ``demo`` (the picture with and without CAT Pruning, into tree/demo/out), or
-any module, such as ``bench.speed`` or ``pytest``. All run in the folder ``tree`` with this Python and its PyTorch.
+PART is ``contract`` (the contract tests), ``demo`` (the picture with and without CAT Pruning, into tree/demo/out),
+``bench`` (published models on a GPU, into tree/docs/gpu.md), or any module, such as ``pytest``. All run in the folder
+``tree`` with this Python and its PyTorch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TREE, HOST, WHEELS, SITE = HERE / "tree", HERE / "host", HERE / "wheels", HERE / "site"
-PARTS = {"contract": ["pytest", "tests/contract"], "demo": ["tools.demo"]}
+PARTS = {"contract": ["pytest", "tests/contract"], "demo": ["tools.demo"], "bench": ["bench.gpu"]}
 # What the machine must have, being too large to go along: packages by the name of their import.
 WANTED = """torch torchvision torchaudio numpy scipy transformers tokenizers sentencepiece safetensors skimage PIL yaml
 aiohttp filelock jinja2 psutil requests tqdm typing_extensions""".split()

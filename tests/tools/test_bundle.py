@@ -4,20 +4,62 @@ import os
 import subprocess
 import sys
 import zipfile
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tools import run_bundle
-from tools.bundle import DATA, LIMIT, MIB, PICTURES, UNUSED, check_size, clear
+from tools.bundle import BUILT, DATA, LIMIT, MIB, PICTURES, PURE, UNUSED, check_size, clear
 from tools.host import HOST, ROOT
 
+STANDARD = ["pip", "setuptools"]
+"""What comes with every Python."""
 ECHO = "import os, sys\nprint(sys.argv[1:], os.getcwd(), os.environ['COMFYUI_PATH'])\n"
 
 
+BARE = """
+import importlib.abc, sys
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ModuleNotFoundError(f"this machine has no {{name}}")
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def required(name):
+    """Distributions that one needs, itself included, here and now."""
+    found, left = set(), [canonicalize_name(name)]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            with suppress(PackageNotFoundError):
+                wanted = map(Requirement, requires(name) or ())
+                left += [canonicalize_name(each.name) for each in wanted if not each.marker or each.marker.evaluate()]
+    return found
+
+
+def refused():
+    """Modules that are here and would not be there: not along, nor wanted from the machine, nor needed by those.
+
+    What has a stand-in is there one way or the other.
+    """
+    owners = packages_distributions()
+    named = [*PURE, *BUILT, *STANDARD, *(owner for module in run_bundle.WANTED for owner in owners[module])]
+    there = set[str]().union(*map(required, named))
+    extra = {module for module, names in owners.items() if not there & {*map(canonicalize_name, names)}}
+    return extra - {*run_bundle.STAND_INS}
+
+
 def wheel(folder):
-    """A wheel whose module says how it was started."""
+    """A wheel whose module says how it was started, on a machine that has no more than a bundle asks for."""
     about = {
         "METADATA": "Metadata-Version: 2.1\nName: echo-start\nVersion: 1.0\n",
         "WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
@@ -25,13 +67,15 @@ def wheel(folder):
     }
     with zipfile.ZipFile(folder / "echo_start-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("echo_start.py", ECHO)
+        archive.writestr("sitecustomize.py", BARE.format(refused=refused()))
         for name, text in about.items():
             archive.writestr(f"echo_start-1.0.dist-info/{name}", text)
 
 
 def python(*arguments, **environment):
-    """A fresh process of this Python; pytest's own variables stay behind."""
+    """A fresh process of this Python; pytest's own variables and plugins stay behind."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COMFYUI_PATH"))}
+    kept["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env={**kept, **environment}, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -73,10 +117,16 @@ def test_a_contract_test_runs_in_it(bundle):
     assert "passed" in done.stdout
 
 
-def test_the_parts_are_there(bundle):
-    for module, *paths in run_bundle.PARTS.values():
-        assert find_spec(module)
-        assert all((bundle / "tree" / path).exists() for path in paths)
+@pytest.mark.parametrize("part", [*run_bundle.PARTS])
+def test_every_part_starts_with_no_more_than_is_asked_for(bundle, part):
+    done = python(bundle / "run.py", part, "--help")
+    assert done.returncode == 0, done.stderr
+    assert all((bundle / "tree" / path).exists() for path in run_bundle.PARTS[part][1:])
+
+
+def test_a_package_that_is_not_asked_for_is_not_there(bundle):
+    done = python(bundle / "run.py", "matplotlib")
+    assert "this machine has no matplotlib" in done.stderr
 
 
 def test_the_code_that_was_run_says_how_it_ended(bundle):
