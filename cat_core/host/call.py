@@ -103,6 +103,8 @@ def unwrap_compiled(module: torch.nn.Module) -> torch.nn.Module:
 
 Area = tuple[int, ...]
 """Sizes, then offsets, of a part of the latent, in latent (frames,) rows and columns."""
+Group = tuple[tuple[int, ...], Area | None]
+"""Conditionings of one latent shape and area: they choose tokens together."""
 
 
 class Listed(NamedTuple):

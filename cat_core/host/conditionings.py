@@ -5,22 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ..algorithm.branch import Branch
 from ..caching.kv import KVCache
 from ..settings import CATSettings
-from .call import Area, Key, ModelCall, find_listed
+from .call import Group, Key, ModelCall, find_listed
+from .plan import Choice, Plan
 from .tokens import TokenGrid, find_grid
-
-if TYPE_CHECKING:
-    from .plan import Plan
-    from .selections import Choice
-
-Group = tuple[tuple[int, ...], Area | None]
-"""Conditionings of one latent shape and area: they choose tokens together."""
 
 
 @dataclass

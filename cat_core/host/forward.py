@@ -14,7 +14,7 @@ from .architecture.engine import engage
 from .architecture.family import Family
 from .attention import CapturingAttention, PrunedAttention
 from .call import ModelCall
-from .selections import Choice
+from .plan import Choice
 
 
 def run_capturing(

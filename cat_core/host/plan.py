@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
+import torch
+
+from ..algorithm.clustering import Propagation
 from ..algorithm.schedule import StepKind
+from ..algorithm.selection import Selection
 from ..report import Step
-from .selections import Choices
+from .call import Group
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A group's tokens of one step, and what carries their change to the others, None if nothing does."""
+
+    selection: Selection
+    propagation: Propagation | None
+
+    def on(self, device: torch.device) -> Choice:
+        """The same where a conditioning is evaluated, a copy if that is another device than its leader's."""
+        if self.selection.indices.device == device:
+            return self
+        return Choice(self.selection.to(device), self.propagation and self.propagation.to(device))
+
+
+Choices = MappingProxyType[Group, Choice]
+NONE: Choices = MappingProxyType({})
 
 
 @dataclass(frozen=True)

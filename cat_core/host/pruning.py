@@ -22,10 +22,10 @@ from .forward import run_capturing, run_pruned
 from .journal import IDLE_INSTEAD, Journal
 from .known import find_unknown_in_modules
 from .memory import count_cached_values, is_out_of_memory
-from .plan import Plan
+from .plan import NONE, Choice, Choices, Plan
 from .proof import Proof, scatter_selection, tolerance
 from .room import Room
-from .selections import NONE, Choice, Choices, Selections
+from .selections import Selections
 
 
 class Pruning:

@@ -22,9 +22,8 @@ from .counting import count_rows
 from .evaluations import Evaluations
 from .journal import IDLE_INSTEAD, Journal
 from .memory import is_out_of_memory, outside_of_traces
-from .plan import Plan
+from .plan import NONE, Plan
 from .pruning import Pruning
-from .selections import NONE
 
 
 class Run:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
-import torch
-
-from ..algorithm.clustering import Propagation
 from ..algorithm.selection import Selection, Selector
 from ..report import Report, Step
 from ..settings import CATSettings
-from .conditionings import Conditionings, Group
+from .call import Group
+from .conditionings import Conditionings
+from .plan import Choice, Choices
 from .tokens import TokenGrid, part_of_mask
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A group's tokens of one step, and what carries their change to the others, None if nothing does."""
-
-    selection: Selection
-    propagation: Propagation | None
-
-    def on(self, device: torch.device) -> Choice:
-        """The same where a conditioning is evaluated, a copy if that is another device than its leader's."""
-        if self.selection.indices.device == device:
-            return self
-        return Choice(self.selection.to(device), self.propagation and self.propagation.to(device))
-
-
-Choices = MappingProxyType[Group, Choice]
-NONE: Choices = MappingProxyType({})
 
 
 class Selections:

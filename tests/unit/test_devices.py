@@ -11,8 +11,8 @@ from cat_core.algorithm.corrector import Corrector
 from cat_core.algorithm.noise import NoiseCache
 from cat_core.algorithm.selection import Selector
 from cat_core.caching.kv import KVCache
+from cat_core.host.plan import Choice
 from cat_core.host.proof import Proof
-from cat_core.host.selections import Choice
 from cat_core.settings import CATSettings
 
 
