@@ -40,7 +40,8 @@ def draw_chart(points: Sequence[Point]) -> np.ndarray:
         x, _ = place(share, low)
         pen.line((x, TOP, x, BOTTOM), LINES)
         pen.text((x, BOTTOM + 18), f"{share:.1f}", TEXT, font, anchor="mm")
-    for level in np.arange(low, high + 1, 5):
+    # letters of more than a dozen levels would meet
+    for level in np.arange(low, high + 1, 5 if high - low <= 50 else 20):
         _, y = place(0, level)
         pen.line((LEFT, y, RIGHT, y), LINES)
         pen.text((LEFT - 8, y), f"{level:.0f} dB", TEXT, font, anchor="rm")
